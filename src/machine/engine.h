@@ -1,0 +1,41 @@
+/*
+ * What runs guest instructions. One const table an engine; a running VM may move from one to another at any instruction
+ * boundary, because vcpu->state is complete and exact whenever no engine is inside run (invariant 1).
+ */
+#ifndef MACHINE_ENGINE_H
+#define MACHINE_ENGINE_H
+
+#include "base/error.h"
+#include "base/types.h"
+
+struct vcpu;
+
+enum engine_exit {
+    ENGINE_EXIT_BUDGET,   /* max_insns were retired */
+    ENGINE_EXIT_KICK,     /* KICK_EXIT is set */
+    ENGINE_EXIT_HALT,     /* state.activity is not VCPU_RUNNING any more (HLT, waiting for SIPI) */
+    ENGINE_EXIT_SHUTDOWN, /* triple fault: activity is VCPU_SHUTDOWN */
+    ENGINE_EXIT_HOOK,     /* a hook asked for the exit (breakpoint, public API) */
+};
+
+struct engine_ops {
+    const char *name;
+    MUST_CHECK int (*attach)(struct vcpu *vcpu, struct error *err); /* make the private part; state may change freely
+                                                                       until the first run */
+    void (*detach)(struct vcpu *vcpu);
+    /* vcpu->state was changed by somebody else since the last run: forget what was derived from it. Also drops the TLB. */
+    void (*state_changed)(struct vcpu *vcpu);
+    /*
+     * Run at most `max_insns` instructions (REP iterations count one each), exactly that many unless another exit comes
+     * first. Delivers pending interrupts, NMI, INIT and SIPI at instruction boundaries. state.icount grows by what was
+     * retired. The vCPU's thread, device lock not held.
+     */
+    enum engine_exit (*run)(struct vcpu *vcpu, u64 max_insns);
+    /* Instructions retired in the run that is under way, up to the instruction being executed: the exact virtual time of a
+       port access in deterministic mode. 0 outside run. */
+    u64 (*retired)(const struct vcpu *vcpu);
+    /* One line per fact for `info`: counters of this engine. May be NULL. */
+    void (*info)(const struct vcpu *vcpu, void (*fact)(void *opaque, const char *name, u64 value), void *opaque);
+};
+
+#endif

@@ -1,0 +1,155 @@
+/*
+ * Guest-physical memory: blocks of host memory, the map of what answers at which address, and the per-page marks that make
+ * memory tell (invariant 4).
+ *
+ * The map is a list of regions with priorities (the owner adds, moves, removes them with the VM parked or under the device
+ * lock in turn mode); memory_commit flattens it into sorted ranges that do not overlap, which is what engines and DMA look
+ * up. A change of the map makes every engine flush.
+ */
+#ifndef MACHINE_MEMORY_H
+#define MACHINE_MEMORY_H
+
+#include <sys/uio.h>
+
+#include "base/error.h"
+#include "base/types.h"
+#include "machine/io.h"
+
+enum { PAGE_SHIFT = 12, PAGE_SIZE = 1 << PAGE_SHIFT };
+#define PAGE_MASK (~(u64)(PAGE_SIZE - 1))
+
+/* Marks of one page of a block. */
+enum {
+    PAGE_CODE = 1 << 0,  /* some engine has translations from this page: a store must go through memory_written */
+    PAGE_TABLE = 1 << 1, /* deterministic mode: was walked as a page table, same rule */
+    PAGE_DIRTY_MIGRATION = 1 << 2, /* dirty logs, one bit a client. Set: written since the client cleared it. */
+    PAGE_DIRTY_SNAPSHOT = 1 << 3,
+    PAGE_DIRTY_DISPLAY = 1 << 4,
+    PAGE_DIRTY_ALL = PAGE_DIRTY_MIGRATION | PAGE_DIRTY_SNAPSHOT | PAGE_DIRTY_DISPLAY,
+};
+
+/* Host memory that the guest sees: RAM (one block, a memfd) or a ROM. */
+struct mem_block {
+    char name[32];
+    u8 *host;  /* page-aligned, `size` bytes */
+    u64 size;  /* multiple of PAGE_SIZE */
+    int fd;    /* memfd */
+    bool readonly;
+    u8 *marks; /* PAGE_* of each page; set and cleared with atomic OR and AND */
+};
+
+enum mem_kind { MEM_RAM, MEM_ROM, MEM_IO };
+
+/* One piece of the map as its owner describes it. */
+struct mem_region {
+    u64 start, size;
+    int priority;         /* higher covers lower; equal: the later added covers */
+    bool enabled;
+    bool read, write;     /* which accesses it answers; PAM gives reads and writes to different owners */
+    struct mem_block *block; /* RAM and ROM; NULL for I/O */
+    u64 block_offset;
+    const struct io_ops *ops; /* I/O, and writes to a ROM that has ops (flash); NULL otherwise */
+    void *opaque;
+    const char *name;
+};
+
+/* One stretch of the flattened map. An address outside every range reads as all ones and swallows writes. */
+struct mem_range {
+    u64 start, end; /* [start, end) */
+    struct mem_block *read_block, *write_block; /* NULL: through ops or, without ops, nobody. A readonly block is never in
+                                                   write_block */
+    u64 read_offset, write_offset;              /* of `start` in the block */
+    const struct io_ops *read_ops, *write_ops;
+    void *read_opaque, *write_opaque;
+    u64 read_io_base, write_io_base; /* address that is offset 0 of the ops */
+};
+
+struct memory;
+
+/* Who must hear of writes to marked pages, and of changes of the map: the engines. Called with the device lock held or on
+   the thread of the vCPU that wrote. */
+struct mem_listener {
+    /* Bytes [offset, offset+len) of `block` were written; the page has a mark of `marks` (PAGE_CODE, PAGE_TABLE). */
+    void (*written)(void *opaque, struct mem_block *block, u64 offset, u64 len, unsigned marks);
+    /* Forget every cached translation from guest-physical to host. */
+    void (*remapped)(void *opaque);
+    void *opaque;
+};
+enum { MEM_LISTENERS = 130 };
+
+struct memory {
+    struct mem_region **regions;
+    size_t nregions;
+    struct mem_range *ranges; /* sorted */
+    size_t nranges;
+    struct mem_block **blocks; /* in order of creation; [0] is RAM */
+    size_t nblocks;
+    struct mem_listener listeners[MEM_LISTENERS];
+    size_t nlisteners;
+    u64 a20_mask; /* ~0, or ~(1 << 20) while A20 is off. All CPU accesses are masked with it by the engine */
+    bool track_page_tables; /* deterministic mode: engines set PAGE_TABLE */
+};
+
+MUST_CHECK int memory_init(struct memory *memory, struct error *err);
+void memory_free(struct memory *memory);
+
+/* Make a block of zeroes backed by a memfd; owned by `memory`. `size` is rounded up to pages. NULL with `err` set when the
+   host has no room. */
+struct mem_block *memory_add_block(struct memory *memory, const char *name, u64 size, bool readonly,
+                                   struct error *err);
+
+/* Add a region; the caller keeps ownership and must keep it alive until memory_remove_region. Takes effect at the next
+   memory_commit. */
+MUST_CHECK int memory_add_region(struct memory *memory, struct mem_region *region, struct error *err);
+void memory_remove_region(struct memory *memory, struct mem_region *region);
+
+/* Flatten the map and tell the listeners. Changes of a region's fields take effect here. Out of memory aborts (a bounded,
+   small allocation). */
+void memory_commit(struct memory *memory);
+
+/* Set the A20 gate; tells the listeners when it changes. */
+void memory_set_a20(struct memory *memory, bool enabled);
+
+/* The range that holds `phys`, or NULL. */
+const struct mem_range *memory_find(const struct memory *memory, u64 phys);
+
+/* Tell that bytes of a block were written by something that has no fast path of its own: sets the dirty marks and calls the
+   listeners for pages with PAGE_CODE or PAGE_TABLE. Any length. */
+void memory_written(struct memory *memory, struct mem_block *block, u64 offset, u64 len);
+
+static inline u8 mem_block_marks(const struct mem_block *block, u64 offset)
+{
+    return __atomic_load_n(&block->marks[offset >> PAGE_SHIFT], __ATOMIC_RELAXED);
+}
+void mem_block_mark(struct mem_block *block, u64 offset, u8 marks);
+void mem_block_unmark(struct mem_block *block, u64 offset, u8 marks);
+
+MUST_CHECK int memory_add_listener(struct memory *memory, const struct mem_listener *listener, struct error *err);
+void memory_remove_listener(struct memory *memory, void *opaque);
+
+/*
+ * Copies for devices, loaders and debuggers. They may cross ranges. I/O ranges are not entered: such bytes read as FFh and
+ * writes to them are lost, so a device that is told to DMA into its own registers does nothing (CVE-2021-20255). Returns
+ * whether every byte was RAM (or, reading, ROM). Device lock held or VM parked.
+ */
+bool dma_read(struct memory *memory, u64 phys, void *to, u64 len);
+bool dma_write(struct memory *memory, u64 phys, const void *from, u64 len);
+
+/*
+ * Host vectors for [phys, phys+len), for backends. Returns the number of vectors filled (at most `max`), covering a prefix
+ * of the range; *mapped gets its length in bytes. Stops at the first byte that is not RAM. dma_complete must follow when a
+ * transfer into guest memory has ended: it marks pages dirty and kills translations.
+ */
+unsigned dma_map(struct memory *memory, u64 phys, u64 len, bool device_writes, struct iovec *iov, unsigned max,
+                 u64 *mapped);
+void dma_complete(struct memory *memory, u64 phys, u64 len);
+
+/* Loaders and debuggers: writes that also reach ROM. */
+bool memory_poke(struct memory *memory, u64 phys, const void *from, u64 len);
+
+/* One guest access of 1, 2, 4 or 8 bytes that does not cross a page, RAM, ROM or I/O: an engine's slow path. Device lock
+   held for I/O. */
+u64 memory_read(struct memory *memory, u64 phys, unsigned size);
+void memory_write(struct memory *memory, u64 phys, unsigned size, u64 value);
+
+#endif

@@ -1,0 +1,92 @@
+/*
+ * A virtual CPU as the machine sees it: architectural state, the kick word, and the interrupt controller that belongs
+ * to it.
+ */
+#ifndef MACHINE_VCPU_H
+#define MACHINE_VCPU_H
+
+#include "base/types.h"
+#include "x86/cpuid.h"
+#include "x86/vcpu_state.h"
+
+struct vm;
+struct vcpu;
+struct engine_ops;
+
+/*
+ * The kick word: why a vCPU should look up from its work. Any thread sets bits; engines poll it at every block end.
+ * KICK_INTERRUPT follows a level (the local APIC or, through LINT0, the i8259 wants to deliver a vector); the others are
+ * requests, cleared by who serves them.
+ */
+enum {
+    KICK_INTERRUPT = 1 << 0, /* vcpu_interrupt_ack would give a vector if RFLAGS.IF were set */
+    KICK_NMI = 1 << 1,
+    KICK_INIT = 1 << 2,
+    KICK_SIPI = 1 << 3,
+    KICK_EXIT = 1 << 4,      /* come out of engine->run with ENGINE_EXIT_KICK: timers, gate events, stop, hop, save */
+    KICK_FLUSH = 1 << 5,     /* engine-private: caches must be dropped before the next instruction */
+    KICK_SMI = 1 << 6,
+};
+
+/* The vCPU's local APIC, as the CPU sees it; dev/lapic.c fills it in. All but `ack` may be called on any thread. */
+struct vcpu_intc_ops {
+    int (*ack)(void *opaque);           /* highest deliverable vector, now in service (or taken from the i8259); -1: none */
+    u8 (*get_tpr)(void *opaque);        /* CR8 view: bits 7..4 of TPR */
+    void (*set_tpr)(void *opaque, u8 cr8);
+    u64 (*get_base)(void *opaque);      /* IA32_APIC_BASE */
+    bool (*set_base)(void *opaque, u64 value); /* false: #GP */
+    bool (*msr_read)(void *opaque, u32 msr, u64 *value);  /* 800h..8FFh and TSC deadline (6E0h); false: #GP */
+    bool (*msr_write)(void *opaque, u32 msr, u64 value);
+    void (*init)(void *opaque);         /* INIT reset of the local APIC (SDM 3A 11.4.7.3) */
+};
+
+struct vcpu {
+    struct vcpu_state state;
+    struct vm *vm;
+    unsigned index; /* 0 is the bootstrap processor; also the APIC ID */
+    u32 kick;       /* atomic; KICK_* */
+    u8 sipi_vector; /* valid with KICK_SIPI */
+    const struct vcpu_intc_ops *intc;
+    void *intc_opaque;
+    const struct engine_ops *engine;
+    void *engine_vcpu; /* the engine's private part */
+};
+
+static inline u32 vcpu_kicked(const struct vcpu *vcpu) { return __atomic_load_n(&vcpu->kick, __ATOMIC_ACQUIRE); }
+
+/* Set reasons; wakes the vCPU when it is halted. Any thread, no lock needed. */
+void vcpu_kick(struct vcpu *vcpu, u32 reasons);
+void vcpu_unkick(struct vcpu *vcpu, u32 reasons);
+
+/* Signals from APICs and devices. Any thread. */
+void vcpu_nmi(struct vcpu *vcpu);
+void vcpu_init_signal(struct vcpu *vcpu);
+void vcpu_sipi(struct vcpu *vcpu, u8 vector);
+
+/* Take the pending interrupt (INTA cycle). -1: it went away. vCPU's thread; takes the device lock when the i8259 is asked. */
+int vcpu_interrupt_ack(struct vcpu *vcpu);
+
+/*
+ * Access out, for engines. vCPU's thread; they take the device lock. `size` 1, 2 or 4 (ports), 1..8 (memory; not crossing
+ * a page). `insns` is how many instructions of the current run were retired before this one, so that the virtual clock is
+ * exact in deterministic mode.
+ */
+u32 vcpu_port_read(struct vcpu *vcpu, u32 port, unsigned size);
+void vcpu_port_write(struct vcpu *vcpu, u32 port, unsigned size, u32 value);
+u64 vcpu_mmio_read(struct vcpu *vcpu, u64 phys, unsigned size);
+void vcpu_mmio_write(struct vcpu *vcpu, u64 phys, unsigned size, u64 value);
+
+/* The guest's TSC now, offset included. */
+u64 vcpu_tsc(struct vcpu *vcpu);
+
+/* RDMSR and WRMSR: x86/msr facts plus the local APIC. false: #GP(0). The caller has checked CPL. */
+bool vcpu_rdmsr(struct vcpu *vcpu, u32 msr, u64 *value);
+bool vcpu_wrmsr(struct vcpu *vcpu, u32 msr, u64 value);
+
+/* CPUID with what depends on this vCPU and its state filled in. */
+void vcpu_cpuid(struct vcpu *vcpu, u32 leaf, u32 subleaf, u32 out[4]);
+
+/* A random number for RDRAND and RDSEED: through the gate's source of randomness, deterministic in icount mode. */
+u64 vcpu_random(struct vcpu *vcpu);
+
+#endif
