@@ -34,6 +34,9 @@ struct engine_ops {
     /* Instructions retired in the run that is under way, up to the instruction being executed: the exact virtual time of a
        port access in deterministic mode. 0 outside run. */
     u64 (*retired)(const struct vcpu *vcpu);
+    /* Addresses (RIP) of the blocks or instructions that ran last, oldest first, for the report of a crash; returns how many
+       were filled in (at most `max`). vCPU not running. May be NULL. */
+    unsigned (*recent)(const struct vcpu *vcpu, u64 *rips, unsigned max);
     /* One line per fact for `info`: counters of this engine. May be NULL. */
     void (*info)(const struct vcpu *vcpu, void (*fact)(void *opaque, const char *name, u64 value), void *opaque);
 };

@@ -20,6 +20,7 @@
 #include "machine/irq.h"
 #include "machine/memory.h"
 #include "machine/timer.h"
+#include "machine/trace.h"
 #include "machine/vcpu.h"
 
 enum { VM_MAX_VCPUS = 64 };
@@ -73,6 +74,8 @@ struct vm {
     /* Observers for the public API; may be NULL. Called on the vCPU thread with no lock. */
     void (*on_event)(struct vm *vm, const char *event, void *opaque);
     void *on_event_opaque;
+    const struct trace_ops *trace; /* observers of what the guest does, or NULL; set by vm_set_trace */
+    void *trace_opaque;
 };
 
 enum { VM_REQ_RESET = 1, VM_REQ_POWEROFF = 2, VM_REQ_STOP = 4, VM_REQ_PARK = 8, VM_REQ_DEBUG_EXIT = 16 };
@@ -83,6 +86,13 @@ void vm_free(struct vm *vm);
 
 /* Give every vCPU this engine (again). VM parked or not running. */
 MUST_CHECK int vm_set_engine(struct vm *vm, const struct engine_ops *engine, struct error *err);
+
+/* Set or (NULL) take away the observers; `trace` is borrowed. VM parked or not running. */
+static inline void vm_set_trace(struct vm *vm, const struct trace_ops *trace, void *opaque)
+{
+    vm->trace = trace;
+    vm->trace_opaque = opaque;
+}
 
 /* Put devices, router and vCPUs in their power-up state, then call on_reset. VM parked or not running. */
 void vm_reset(struct vm *vm);
