@@ -39,7 +39,7 @@ struct irq_sink {
 enum { IRQ_SINKS = 2 };
 
 struct irq_router {
-    u32 level[IRQ_GSIS];        /* bitmap of the sources that are high. Saved by the devices' own post_load? No: saved. */
+    u32 level[IRQ_GSIS];        /* bitmap of the sources that are high */
     u8 sources[IRQ_GSIS];       // not saved: wiring, how many sources were handed out
     struct irq_sink sink[IRQ_SINKS]; // not saved: wiring
     void (*msi)(void *opaque, u64 address, u32 data); // not saved: wiring; the local APICs

@@ -71,6 +71,9 @@ struct memory;
 struct mem_listener {
     /* Bytes [offset, offset+len) of `block` were written; the page has a mark of `marks` (PAGE_CODE, PAGE_TABLE). */
     void (*written)(void *opaque, struct mem_block *block, u64 offset, u64 len, unsigned marks);
+    /* The page at `offset` of `block` got a mark, or lost a dirty mark, so that stores to it must take the slow path again:
+       drop cached permission to store to it directly. Called on every listener, the engine that marks included. */
+    void (*protect)(void *opaque, struct mem_block *block, u64 offset);
     /* Forget every cached translation from guest-physical to host. */
     void (*remapped)(void *opaque);
     void *opaque;
@@ -121,8 +124,14 @@ static inline u8 mem_block_marks(const struct mem_block *block, u64 offset)
 {
     return __atomic_load_n(&block->marks[offset >> PAGE_SHIFT], __ATOMIC_RELAXED);
 }
-void mem_block_mark(struct mem_block *block, u64 offset, u8 marks);
+/* Set PAGE_CODE or PAGE_TABLE on the page at `offset` and, if that is new, tell every listener (`protect`). */
+void memory_protect(struct memory *memory, struct mem_block *block, u64 offset, u8 marks);
+/* Clear PAGE_CODE or PAGE_TABLE: nothing is derived from the page any more. */
 void mem_block_unmark(struct mem_block *block, u64 offset, u8 marks);
+/* Set all dirty marks of the page: what an engine does before it lets stores go to the page directly. */
+void mem_block_set_dirty(struct mem_block *block, u64 offset);
+/* Copy one client's dirty log (a byte a page, non-zero = dirty) to `log` and clear it; listeners get `remapped`. VM parked. */
+void memory_take_dirty(struct memory *memory, struct mem_block *block, u8 dirty_mark, u8 *log);
 
 MUST_CHECK int memory_add_listener(struct memory *memory, const struct mem_listener *listener, struct error *err);
 void memory_remove_listener(struct memory *memory, void *opaque);
