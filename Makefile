@@ -13,7 +13,7 @@ CPUS   ?= 1
 APPEND ?= console=ttyS0
 ARGS   ?=
 
-# `make check E2E='-k shell'`: further words for tests/run.py
+# Further words for tests/run.py: make check TESTS='--only unit'
 TESTS  ?=
 
 .PHONY: all run check check-long check-short-long bench fuzz format clean distclean help setup-build guest
@@ -23,7 +23,8 @@ all: setup-build $(BUILD)/build.ninja ## build build/plastron, optimised (the de
 
 run: ## install what is missing, build, and boot a Linux guest to a shell on this terminal (Ctrl-A X leaves)
 	@tools/setup.sh build guest
-	@$(MAKE) --no-print-directory all guest
+	@$(MAKE) --no-print-directory all
+	@tools/guest/make-guest.sh $(GUEST) small
 	$(BUILD)/plastron run --kernel $(GUEST)/vmlinuz --initrd $(GUEST)/initrd.img --append "$(APPEND)" \
 	    --memory $(MEMORY) --cpus $(CPUS) $(ARGS)
 
@@ -45,7 +46,8 @@ check-short-long: ## the short form of check-long that .ci/run uses: unit tests 
 bench: ## measure beside Bochs and QEMU where they are installed; table here, JSON in build/bench/
 	@tools/setup.sh build guest
 	@tools/setup.sh --check bench || echo "Going on with the peers that are installed."
-	@$(MAKE) --no-print-directory all guest
+	@$(MAKE) --no-print-directory all
+	@tools/guest/make-guest.sh $(GUEST) small
 	$(PYTHON) bench/run.py --build $(BUILD) $(ARGS)
 
 fuzz: ## fuzz for longer: make fuzz SECONDS=600 TARGET=fuzz_decode
@@ -53,7 +55,7 @@ fuzz: ## fuzz for longer: make fuzz SECONDS=600 TARGET=fuzz_decode
 	@$(MAKE) --no-print-directory $(ASAN)/build.ninja
 	$(PYTHON) fuzz/run.py --build $(ASAN) --seconds $(or $(SECONDS),60) $(TARGET)
 
-guest: ## prepare the guests under build/guest (Debian kernels, initramfs, root disk; no root needed)
+guest: ## prepare all guests under build/guest (Debian kernels, initramfs, root disk; no root needed)
 	@tools/guest/make-guest.sh $(GUEST)
 
 format: ## lay out all C files with clang-format

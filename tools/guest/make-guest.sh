@@ -1,0 +1,173 @@
+#!/bin/bash
+# Prepare the guests that `make run` boots and the tests use, from Debian's packages, without root:
+#
+#   tools/guest/make-guest.sh DIR [PART...]      default: every part
+#
+#   small   vmlinuz, initrd.img           Debian's cloud kernel, busybox in an initramfs
+#           vmlinux                       the same kernel as an ELF file with a PVH note
+#   i386    vmlinuz-686, initrd-686.img   Debian's 32-bit kernel without PAE, 32-bit busybox
+#   disk    root.img                      a Debian root file system (ext4, systemd), root logs in without a password;
+#                                         boots with vmlinuz, initrd.img and root=/dev/vda rw
+#
+# A part is made once and again only when this folder changes. Packages are fetched by apt with the host's sources
+# but with state and cache of its own under DIR, so nothing on the host changes. Where a host's sources lack a part,
+# the message is apt's.
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+if [ $# = 0 ]; then
+    echo "usage: tools/guest/make-guest.sh DIR [small|i386|disk]..." >&2
+    exit 1
+fi
+mkdir -p "$1"
+dir=$(cd "$1" && pwd)
+shift
+[ $# -gt 0 ] || set -- small i386 disk
+stamp=$(cat "$here"/* | sha256sum | cut -d' ' -f1)
+export LC_ALL=C.UTF-8
+
+exec 9>"$dir/lock"
+flock 9
+
+work=$(mktemp -d "$dir/work.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+
+say()
+{
+    echo "guest: $*"
+}
+
+# apt_private ARCH COMMAND...: run an apt program as if on a fresh machine of that architecture.
+apt_private()
+{
+    local arch=$1 state=$dir/apt-$1
+    shift
+    mkdir -p "$state/lists/partial" "$state/cache/archives/partial"
+    : >>"$state/status"
+    cat >"$state/apt.conf" <<END
+Dir::State "$state";
+Dir::State::lists "$state/lists";
+Dir::State::status "$state/status";
+Dir::Cache "$state/cache";
+APT::Architecture "$arch";
+#clear APT::Architectures;
+APT::Architectures { "$arch"; };
+#clear APT::Update::Post-Invoke-Success;
+#clear APT::Update::Post-Invoke;
+APT::Sandbox::User "";
+Acquire::Languages "none";
+Acquire::Retries "3";
+END
+    "$1" -c "$state/apt.conf" "${@:2}"
+}
+
+# A mirror in the middle of a sync may lack one list of several: go on with the rest.
+update_lists()
+{
+    say "fetching package lists ($1)"
+    apt_private "$1" apt-get -qq update >"$work/update.log" 2>&1 || {
+        say "some package lists could not be fetched; going on with the others:"
+        sed 's/^/    /' "$work/update.log"
+    }
+}
+
+# fetch ARCH PACKAGE DIRECTORY: download a package and unpack it there.
+fetch()
+{
+    local arch=$1 package=$2 into=$3
+    say "fetching $package ($arch)"
+    mkdir -p "$work/debs" "$into"
+    (cd "$work/debs" && rm -f ./*.deb && apt_private "$arch" apt-get -qq download "$package" && dpkg-deb -x ./*.deb "$into")
+}
+
+# kernel_package ARCH META: the package that holds the kernel that META depends on.
+kernel_package()
+{
+    apt_private "$1" apt-cache --no-all-versions show "$2" | sed -n 's/^Depends:.*\(linux-image-[0-9][^ ,]*\).*/\1/p' |
+        head -n 1
+}
+
+# The modules the guests load, in load order; one that the kernel has built in is not there to load.
+modules="lib/crc16 crypto/crc32c_generic fs/mbcache fs/jbd2/jbd2 fs/ext4/ext4
+    drivers/virtio/virtio_ring drivers/virtio/virtio drivers/virtio/virtio_pci_legacy_dev
+    drivers/virtio/virtio_pci_modern_dev drivers/virtio/virtio_pci drivers/block/virtio_blk
+    drivers/input/evdev drivers/acpi/button"
+
+# make_initramfs KERNEL_TREE BUSYBOX OUTPUT
+make_initramfs()
+{
+    local root=$work/initramfs number=10 module
+    rm -rf "$root"
+    mkdir -p "$root"/{bin,dev,etc/acpi/PWRF,lib/modules,proc,root,sys,tmp}
+    cp "$2" "$root/bin/busybox"
+    cp "$here/init" "$root/init"
+    printf '#!/bin/busybox sh\npoweroff -f\n' >"$root/etc/acpi/PWRF/00000080"
+    chmod 755 "$root/init" "$root/bin/busybox" "$root/etc/acpi/PWRF/00000080"
+    for module in $modules; do
+        for file in "$1"/lib/modules/*/kernel/"$module.ko"; do
+            [ -e "$file" ] || continue
+            cp "$file" "$root/lib/modules/$number-${module##*/}.ko"
+            number=$((number + 1))
+        done
+    done
+    find "$root" -exec touch -h -d @0 {} +
+    (cd "$root" && find . | sort | cpio --quiet -o -H newc -R 0:0 --reproducible) >"$3"
+}
+
+make_small()
+{
+    update_lists amd64
+    fetch amd64 "$(kernel_package amd64 linux-image-cloud-amd64)" "$work/cloud"
+    fetch amd64 busybox-static "$work/busybox"
+    cp "$work"/cloud/boot/vmlinuz-* "$dir/vmlinuz"
+    python3 "$here/extract-vmlinux.py" "$dir/vmlinuz" "$dir/vmlinux"
+    make_initramfs "$work/cloud" "$work/busybox/bin/busybox" "$dir/initrd.img"
+}
+
+make_i386()
+{
+    update_lists i386
+    fetch i386 "$(kernel_package i386 linux-image-686)" "$work/686"
+    fetch i386 busybox-static "$work/busybox-686"
+    cp "$work"/686/boot/vmlinuz-* "$dir/vmlinuz-686"
+    make_initramfs "$work/686" "$work/busybox-686/bin/busybox" "$dir/initrd-686.img"
+}
+
+make_disk()
+{
+    local mirror
+    [ -e "$dir/apt-amd64/apt.conf" ] || update_lists amd64
+    # The mirror that the host's sources name for a package of the base system.
+    mirror=$(apt_private amd64 apt-get download --print-uris base-files | sed -n "s#^'\(.*\)/pool/.*#\1#p" | head -n 1)
+    say "making the Debian root file system (from ${mirror:?no mirror found})"
+    mmdebstrap --quiet --mode=fakechroot --variant=minbase --include=systemd-sysv \
+        --aptopt='Acquire::Languages "none"' --aptopt='Acquire::Retries "3"' \
+        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+        --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \
+        --customize-hook="$here/customize-root.sh \"\$1\"" \
+        bookworm "$work/root.tar" "$mirror" 9>&-
+    say "making the disk image"
+    mkdir "$work/root"
+    rm -f "$work/root.img"
+    truncate -s 512M "$work/root.img"
+    fakeroot sh -c 'tar -xpf "$1/root.tar" -C "$1/root" && rm -f "$1"/root/etc/machine-id &&
+        echo 0123456789abcdef0123456789abcdef >"$1/root/etc/machine-id" &&
+        /sbin/mke2fs -q -t ext4 -L root -d "$1/root" "$1/root.img"' \
+        sh "$work" 9>&-
+    mv "$work/root.img" "$dir/root.img"
+}
+
+for part in "$@"; do
+    case $part in
+    small | i386 | disk) ;;
+    *)
+        echo "tools/guest/make-guest.sh: no part '$part'" >&2
+        exit 1
+        ;;
+    esac
+    [ "$(cat "$dir/$part.stamp" 2>/dev/null)" != "$stamp" ] || continue
+    rm -f "$dir/$part.stamp"
+    "make_$part"
+    echo "$stamp" >"$dir/$part.stamp"
+    say "$part is ready in $dir"
+done
