@@ -1,0 +1,59 @@
+/*
+ * Arithmetic flags, computed by the host CPU and kept as it gives them: LAHF's byte (SF ZF 0 AF 0 PF 1 CF) in bits 8..15,
+ * OF in bit 0. Two cheap host instructions after each operation, the same undefined flags as the host, and no table of
+ * lazy operands to interpret.
+ *
+ * Every operation is an asm block that leaves result and flags, so that no compiler freedom gets between the two:
+ *
+ *     asm("addq %[b], %[a]\n\t" ASM_GET_FLAGS : [a] "+r"(a), "=&a"(flags) : [b] "r"(b) : "cc");
+ *
+ * (`flags` in EAX, early-clobbered by nothing but the last two instructions; operands must not be in EAX.)
+ */
+#ifndef ENGINE_INTERP_FLAGS_H
+#define ENGINE_INTERP_FLAGS_H
+
+#include "base/types.h"
+#include "x86/vcpu_state.h"
+
+/* Bits of the packed form. */
+enum {
+    PACKED_OF = 1 << 0,
+    PACKED_CF = 1 << 8,
+    PACKED_PF = 1 << 10,
+    PACKED_AF = 1 << 12,
+    PACKED_ZF = 1 << 14,
+    PACKED_SF = 1 << 15,
+    PACKED_ALL = PACKED_OF | PACKED_CF | PACKED_PF | PACKED_AF | PACKED_ZF | PACKED_SF,
+};
+
+/* Appended to an asm that sets the flags; u32 result in EAX, of which the low 16 bits count. */
+#define ASM_GET_FLAGS "lahf\n\tseto %%al\n\t"
+/* Put before an asm that reads CF; the packed flags in a register operand named [f]. */
+#define ASM_SET_CF "btl $8, %k[f]\n\t"
+
+static inline u16 flags_pack(u64 rflags)
+{
+    return (u16)((rflags & 0xd5) << 8 | (rflags & FLAG_OF) >> 11);
+}
+static inline u64 flags_unpack(u16 packed) { return (u64)(packed >> 8 & 0xd5) | (u64)(packed & 1) << 11; }
+
+/* Whether condition `cc` (the low 4 bits of a Jcc opcode) holds; `cc` is a constant at every use. */
+static inline __attribute__((always_inline)) bool flags_condition(u16 f, unsigned cc)
+{
+    bool sf_ne_of = (f >> 15 ^ f) & 1;
+    bool r;
+
+    switch (cc >> 1) {
+    case 0: r = f & PACKED_OF; break;
+    case 1: r = f & PACKED_CF; break;
+    case 2: r = f & PACKED_ZF; break;
+    case 3: r = f & (PACKED_CF | PACKED_ZF); break;
+    case 4: r = f & PACKED_SF; break;
+    case 5: r = f & PACKED_PF; break;
+    case 6: r = sf_ne_of; break;
+    default: r = sf_ne_of || (f & PACKED_ZF); break;
+    }
+    return r != (cc & 1);
+}
+
+#endif

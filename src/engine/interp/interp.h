@@ -1,0 +1,282 @@
+/*
+ * Inside the interpreter: what its files share.
+ *
+ * Guest code is decoded once into blocks of cells. A cell is one instruction with its operands resolved as far as they are
+ * known: register numbers, displacement, immediate, and a pointer to the handler that executes exactly this form and size.
+ * A handler does its work and jumps to the handler of the next cell (NEXT, a tail call), so the hot loop has no dispatcher.
+ *
+ *   run.c      the loop around blocks: exits, budget, interrupts, shadows, single-step
+ *   block.c    from bytes to cells; the block cache; what kills a block
+ *   mem.h/.c   guest memory: software TLB, page walks, RAM and I/O access
+ *   fault.c    raising and delivering exceptions and interrupts through the IDT
+ *   segment.c  descriptors: loads, far transfers, IRET, checks
+ *   ops_*.c    the handlers, by topic, each file with its table of rows
+ *
+ * Rules for a handler:
+ * - It changes no architectural state before everything that can fault has been done. A fault leaves by longjmp from
+ *   interp_fault and its like, and the instruction has then not happened.
+ * - It ends with NEXT, or with one of the END_* when its row ends a block.
+ * - Before it asks for the time, touches I/O or calls what may fault without being given `i`, it sets c->cell = i (the
+ *   memory functions of mem.h do).
+ * - Arithmetic flags live in c->flags while running (flags.h); s->rflags holds the others. interp_rflags and
+ *   interp_set_rflags translate.
+ */
+#ifndef ENGINE_INTERP_INTERP_H
+#define ENGINE_INTERP_INTERP_H
+
+#include <setjmp.h>
+
+#include "machine/vm.h"
+#include "x86/decode.h"
+#include "x86/vcpu_state.h"
+
+struct interp;
+struct cell;
+
+/* s: the vCPU's state; c: the interpreter's own part; i: the cell being executed. */
+typedef void interp_fn(struct vcpu_state *s, struct interp *c, const struct cell *i);
+
+/* Two to a cache line. Byte registers are byte offsets into s->gpr (AH is 1), other registers are numbers. */
+struct cell {
+    interp_fn *fn;
+    i64 disp;   /* displacement, with the next RIP added for RIP-relative; MOV r64,imm64: the immediate; direct branches:
+                   target RIP; far pointers: the offset; ENTER: the level */
+    i32 imm;    /* immediate, sign-extended to the operand by the handler; far pointers: selector */
+    u8 base, index, scale, seg; /* memory operand; seg: SEG_* */
+    u8 reg, rm; /* ModRM.reg and ModRM.rm operands (rm also: register in the opcode) */
+    u8 start;   /* offset of the instruction from the block's RIP */
+    u8 len;     /* bytes */
+    u8 flags;   /* CELL_* */
+    u8 vvvv;    /* third register operand of VEX forms */
+    u16 op;     /* enum x86_op */
+};
+
+enum {
+    CELL_SLOW_EA = 1 << 0, /* the address needs interp_ea_slow: segment limits, 16- or 32-bit addresses */
+    CELL_ADDR32 = 1 << 1,  /* address size 4 */
+    CELL_ADDR16 = 1 << 2,  /* address size 2; neither: 8 */
+    CELL_REP = 1 << 3,     /* F3 */
+    CELL_REPNE = 1 << 4,   /* F2 */
+    CELL_LOCK = 1 << 5,
+    CELL_OP16 = 1 << 6, /* operand size 2 */
+    CELL_OP64 = 1 << 7, /* operand size 8; neither: 4 */
+};
+static inline unsigned cell_operand_size(const struct cell *i)
+{
+    return i->flags & CELL_OP64 ? 8 : i->flags & CELL_OP16 ? 2 : 4;
+}
+static inline unsigned cell_address_size(const struct cell *i)
+{
+    return i->flags & CELL_ADDR32 ? 4 : i->flags & CELL_ADDR16 ? 2 : 8;
+}
+
+/*
+ * A row of a handler table: what executes an opcode row with a register or a memory operand (rows without ModRM: reg), for
+ * 16-, 32- and 64-bit operand size. NULL where a form does not exist; the block builder then makes it #UD.
+ */
+struct interp_row {
+    u16 op; /* enum x86_op */
+    u16 flags; /* ROW_* */
+    interp_fn *reg[3], *mem[3]; /* by operand size: 2, 4, 8 */
+};
+enum {
+    ROW_REG8 = 1 << 0, /* the ModRM.reg operand is a byte register */
+    ROW_RM8 = 1 << 1,  /* the ModRM.rm or opcode register operand is a byte register */
+};
+/* Ends every table. */
+#define ROW_LAST                                                                                             \
+    {                                                                                                        \
+        .op = OP_COUNT                                                                                       \
+    }
+/* The same handler for every operand size. */
+#define ANY_SIZE(fn)                                                                                         \
+    {                                                                                                        \
+        fn, fn, fn                                                                                           \
+    }
+
+/* Tables, one in each ops_*.c. */
+extern const struct interp_row interp_alu_rows[], interp_move_rows[], interp_shift_rows[], interp_bit_rows[],
+    interp_string_rows[], interp_branch_rows[], interp_system_rows[], interp_x87_rows[], interp_mmx_rows[],
+    interp_sse_fp_rows[], interp_sse_int_rows[], interp_crypto_rows[], interp_fpstate_rows[];
+
+/*
+ * What a block was decoded for. A change of any of these bits selects other blocks (c->mode is recomputed by
+ * interp_mode_changed).
+ */
+enum {
+    MODE_CODE16 = X86_CODE16,
+    MODE_CODE32 = X86_CODE32,
+    MODE_CODE64 = X86_CODE64,
+    MODE_CODE_MASK = 3,
+    MODE_STACK32 = 1 << 2,   /* SS.B: ESP, else SP (outside 64-bit code) */
+    MODE_FLAT = 1 << 3,      /* DS, ES and SS are writable, base 0, limit 4 GiB - 1 */
+    MODE_REAL = 1 << 4,      /* real mode or virtual-8086 mode */
+    MODE_X87_NM = 1 << 5,    /* x87 and MMX raise #NM (CR0.EM for x87, CR0.TS for both; WAIT looks itself) */
+    MODE_MMX_UD = 1 << 6,    /* MMX raises #UD (CR0.EM) */
+    MODE_SSE_UD = 1 << 7,    /* SSE raises #UD (CR0.EM, or CR4.OSFXSR clear) */
+    MODE_SSE_NM = 1 << 8,    /* SSE raises #NM (CR0.TS) */
+    MODE_SSE_CHECK = 1 << 9, /* some SSE exception is unmasked in MXCSR: handlers must look */
+};
+
+enum { BLOCK_MAX_CELLS = 48, PARTIAL_CELLS = BLOCK_MAX_CELLS + 1 };
+
+struct block {
+    u64 rip; /* of the first instruction */
+    u64 cs_base;
+    u32 cs_limit;
+    u32 mode;   /* MODE_*; BLOCK_DEAD once killed */
+    u64 page;   /* the page the code is in: number of the page in its mem_block, and which block (block.c) */
+    u64 page2;  /* of its second page, or BLOCK_NO_PAGE; an instruction that crosses is alone in its block */
+    u32 offset; /* of the code in its page */
+    u16 ncells; /* instructions; one more cell follows, which ends the block if it does not end with a branch */
+    u16 nbytes;
+    struct block *link[2]; /* where the branch goes, where it falls through: blocks of the same page, or NULL */
+    struct block *hash_next;
+    struct block *page_next[2]; /* other blocks of the page, of the second page */
+    struct cell cells[];
+};
+#define BLOCK_DEAD    0xffffffffu
+#define BLOCK_NO_PAGE UINT64_MAX
+
+/* One entry of the software TLB. */
+struct tlb_entry {
+    u64 tag_read;  /* page address, when loads may go straight to address + addend; otherwise with TLB_* bits set */
+    u64 tag_write; /* the same for stores */
+    u64 addend;    /* host - linear, modulo 2^64 */
+    u64 phys;      /* guest-physical page, with TLB_PHYS_* bits */
+};
+enum {
+    TLB_INVALID = 1, /* in a tag: nothing cached */
+    TLB_SLOW = 2,    /* in a tag: translated, but I/O, ROM, a marked page: the slow path */
+    TLB_PHYS_WRITE = 1, /* the paging structures permit stores, and D is set */
+    TLB_PHYS_EXEC = 2,  /* they permit instruction fetch */
+    TLB_PHYS_GLOBAL = 4,
+};
+enum { TLB_BITS = 10, TLB_ENTRIES = 1 << TLB_BITS };
+
+/* Which rights a TLB was filled with: what supervisor code may touch depends on SMAP and EFLAGS.AC. */
+enum { TLB_USER, TLB_SUPER, TLB_SUPER_AC, TLB_COUNT };
+
+struct jump_entry {
+    u64 rip;
+    struct block *block;
+    u64 generation;
+};
+enum { JUMP_BITS = 12, JUMP_ENTRIES = 1 << JUMP_BITS };
+
+struct interp {
+    /* Hot. */
+    u16 flags;               /* arithmetic flags in the host's LAHF + SETO form (flags.h) */
+    bool stepping;           /* one instruction at a time: do not chain */
+    u8 cpl;
+    u32 mode;                /* MODE_* */
+    u32 kick_mask;           /* which KICK_* end the block chain now (no KICK_INTERRUPT while IF is 0) */
+    const u32 *kick;         /* &vcpu->kick */
+    i64 left;                /* instructions left in the budget, as of the start of the current block */
+    struct block *block;     /* the current block */
+    const struct cell *cell; /* the current cell, where somebody may ask; NULL between blocks */
+    struct tlb_entry *tlb;   /* the one for the current privilege */
+    u64 seg_base[8];         /* what is added to an address by segment: 0 for all but FS and GS in 64-bit code */
+
+    struct vcpu *vcpu;
+    struct vcpu_state *state;
+    struct memory *memory;
+    bool amd;
+
+    /* A read-modify-write that cannot be done in place (mem.h). */
+    struct {
+        bool active;
+        u8 size;
+        u64 lin;
+        u8 data[64];
+    } bounce;
+
+    /* A fault on its way to run.c. */
+    jmp_buf unwind;
+    struct {
+        u8 vector;
+        u32 error;
+        u64 address; /* #PF: CR2; #DB: bits for DR6 */
+    } fault;
+
+    i64 run_budget;      /* what `left` was when run began */
+    bool tlb_used;       /* something was filled since the last flush */
+    u64 large_lo, large_hi; /* linear range that large-page translations were cached from */
+    u64 generation;      /* grows when a cached way from linear address to block may be wrong */
+    struct tlb_entry tlbs[TLB_COUNT][TLB_ENTRIES];
+    struct jump_entry jump[JUMP_ENTRIES];
+    struct block_cache *blocks; /* block.c */
+    struct {
+        u64 blocks_built, blocks_killed, cache_flushes, tlb_misses, tlb_flushes, lookups;
+    } counters;
+    u64 recent[16]; /* RIPs of blocks entered from the loop, a ring */
+    unsigned recent_next;
+    struct {
+        struct block head;
+        struct cell cells[PARTIAL_CELLS];
+    } partial; /* a copy of the first cells of a block, for exact budgets and single-stepping */
+};
+
+static inline struct interp *vcpu_interp(const struct vcpu *vcpu) { return vcpu->engine_vcpu; }
+
+/* RIP of the instruction of a cell, and of the one after it. */
+static inline u64 cell_rip(const struct interp *c, const struct cell *i) { return c->block->rip + i->start; }
+static inline u64 cell_next_rip(const struct interp *c, const struct cell *i)
+{
+    return c->block->rip + i->start + i->len;
+}
+
+/* ---- going on ---- */
+
+#if defined(__clang__)
+#define TAIL __attribute__((musttail)) return
+#else
+#define TAIL return /* gcc -O2 makes a jump of it; without optimisation the stack grows by at most one block */
+#endif
+
+#define NEXT TAIL i[1].fn(s, c, i + 1)
+
+/*
+ * Ends of a block; each accounts for the block's instructions.
+ * END_TAKEN: the direct branch of this cell was taken, to i->disp. END_FALL: it was not, or the row merely ends the block.
+ * END_INDIRECT: s->rip has been set by the handler. END_LOOP: the same, and back to the loop, because the mode, paging,
+ * interrupts or anything else that the loop looks at may have changed.
+ */
+#define END_TAKEN    TAIL interp_end_taken(s, c, i)
+#define END_FALL     TAIL interp_end_fall(s, c, i)
+#define END_INDIRECT TAIL interp_end_indirect(s, c, i)
+#define END_LOOP     TAIL interp_end_loop(s, c, i)
+/* Falls through to the next instruction, by way of the loop. */
+#define END_LOOP_NEXT                                                                                        \
+    do {                                                                                                     \
+        s->rip = cell_next_rip(c, i);                                                                        \
+        TAIL interp_end_loop(s, c, i);                                                                       \
+    } while (0)
+interp_fn interp_end_taken, interp_end_fall, interp_end_indirect, interp_end_loop;
+
+/* ---- raising ---- */
+
+/* Abandon the instruction of cell `i` with an exception. The error code counts for the vectors that have one. `i` NULL:
+   while delivering an event, outside any instruction. */
+_Noreturn void interp_fault(struct interp *c, const struct cell *i, u8 vector, u32 error);
+#define raise_ud(c, i)        interp_fault(c, i, VEC_UD, 0)
+#define raise_gp(c, i, error) interp_fault(c, i, VEC_GP, error)
+#define raise_nm(c, i)        interp_fault(c, i, VEC_NM, 0)
+#define raise_de(c, i)        interp_fault(c, i, VEC_DE, 0)
+/* #PF at a linear address. */
+_Noreturn void interp_page_fault(struct interp *c, const struct cell *i, u64 address, u32 error);
+
+/* Handlers that do nothing but raise. */
+interp_fn interp_op_ud, interp_op_nm;
+
+/* ---- state that others derive from ---- */
+
+/* All of RFLAGS, arithmetic ones included; and its inverse, which recomputes what depends on IF, AC and VM. After a change
+   of IF, TF, AC or VM the row must end with END_LOOP. */
+u64 interp_rflags(const struct interp *c);
+void interp_set_rflags(struct interp *c, u64 rflags);
+/* CR0, CR4, EFER, CPL, a segment register, MXCSR masks or RFLAGS.VM changed: recompute mode, seg_base, tlb, kick_mask. The
+   row must end with END_LOOP. */
+void interp_mode_changed(struct interp *c);
+
+#endif

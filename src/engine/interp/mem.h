@@ -1,0 +1,141 @@
+/*
+ * Guest memory as instructions see it: linear addresses in, through the software TLB, out to host memory or I/O.
+ *
+ * The fast path is one compare: the page of (address + size - 1) equals the tag in the slot of `address` only if the page
+ * is cached, the access stays inside it, and nothing is special about it. Aligned accesses of up to 8 bytes are single host
+ * accesses.
+ */
+#ifndef ENGINE_INTERP_MEM_H
+#define ENGINE_INTERP_MEM_H
+
+#include <string.h>
+
+#include "engine/interp/interp.h"
+
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
+enum mem_access { MEM_READ, MEM_WRITE, MEM_EXEC };
+
+/* ---- effective addresses ---- */
+
+/* Linear address of the memory operand: segment checks for `size` bytes of `access`, raising #GP(0) or #SS(0). */
+u64 interp_ea_slow(struct interp *c, const struct cell *i, unsigned size, enum mem_access access);
+
+static ALWAYS_INLINE u64 interp_ea(struct vcpu_state *s, struct interp *c, const struct cell *i, unsigned size,
+                                   enum mem_access access)
+{
+    if (unlikely(i->flags & CELL_SLOW_EA))
+        return interp_ea_slow(c, i, size, access);
+    return s->gpr[i->base] + (s->gpr[i->index] << i->scale) + (u64)i->disp + c->seg_base[i->seg];
+}
+
+/* The offset alone, cut to the address size: LEA, and the base of bit-string operands. */
+u64 interp_ea_offset(struct interp *c, const struct cell *i);
+
+/* Linear address of [seg:offset], checked like an operand of `size` bytes: string instructions, stacks, XLAT, MASKMOV.
+   `offset` has been cut to its address size by the caller. */
+u64 interp_linear(struct interp *c, const struct cell *i, unsigned seg, u64 offset, unsigned size,
+                  enum mem_access access);
+
+/* ---- slow paths (mem.c): page crossings, misses, I/O, marked pages. They set c->cell. ---- */
+
+u64 interp_load_slow(struct interp *c, const struct cell *i, u64 lin, unsigned size);
+void interp_store_slow(struct interp *c, const struct cell *i, u64 lin, unsigned size, u64 value);
+void interp_load_bytes(struct interp *c, const struct cell *i, u64 lin, void *to, unsigned size);
+void interp_store_bytes(struct interp *c, const struct cell *i, u64 lin, const void *from, unsigned size);
+
+/* ---- loads and stores ---- */
+
+static ALWAYS_INLINE struct tlb_entry *tlb_slot(struct tlb_entry *tlb, u64 lin)
+{
+    return &tlb[lin >> PAGE_SHIFT & (TLB_ENTRIES - 1)];
+}
+
+#define DEFINE_LOAD_STORE(bits)                                                                              \
+    static ALWAYS_INLINE u##bits load##bits(struct interp *c, const struct cell *i, u64 lin)                 \
+    {                                                                                                        \
+        const struct tlb_entry *e = tlb_slot(c->tlb, lin);                                                   \
+                                                                                                             \
+        if (likely(e->tag_read == ((lin + bits / 8 - 1) & PAGE_MASK)))                                       \
+            return *(const volatile u##bits##_unaligned *)(uintptr_t)(lin + e->addend);                      \
+        return (u##bits)interp_load_slow(c, i, lin, bits / 8);                                               \
+    }                                                                                                        \
+    static ALWAYS_INLINE void store##bits(struct interp *c, const struct cell *i, u64 lin, u##bits value)    \
+    {                                                                                                        \
+        const struct tlb_entry *e = tlb_slot(c->tlb, lin);                                                   \
+                                                                                                             \
+        if (likely(e->tag_write == ((lin + bits / 8 - 1) & PAGE_MASK)))                                      \
+            *(volatile u##bits##_unaligned *)(uintptr_t)(lin + e->addend) = value;                           \
+        else                                                                                                 \
+            interp_store_slow(c, i, lin, bits / 8, value);                                                   \
+    }
+typedef u8 u8_unaligned;
+typedef u16 __attribute__((aligned(1))) u16_unaligned;
+typedef u32 __attribute__((aligned(1))) u32_unaligned;
+typedef u64 __attribute__((aligned(1))) u64_unaligned;
+DEFINE_LOAD_STORE(8)
+DEFINE_LOAD_STORE(16)
+DEFINE_LOAD_STORE(32)
+DEFINE_LOAD_STORE(64)
+#undef DEFINE_LOAD_STORE
+
+/* `size` bytes (up to 64; a constant) for vector and x87 operands; not atomic beyond 8 bytes. */
+static ALWAYS_INLINE void load_bytes(struct interp *c, const struct cell *i, u64 lin, void *to, unsigned size)
+{
+    const struct tlb_entry *e = tlb_slot(c->tlb, lin);
+
+    if (likely(e->tag_read == ((lin + size - 1) & PAGE_MASK)))
+        memcpy(to, (const void *)(uintptr_t)(lin + e->addend), size);
+    else
+        interp_load_bytes(c, i, lin, to, size);
+}
+static ALWAYS_INLINE void store_bytes(struct interp *c, const struct cell *i, u64 lin, const void *from, unsigned size)
+{
+    const struct tlb_entry *e = tlb_slot(c->tlb, lin);
+
+    if (likely(e->tag_write == ((lin + size - 1) & PAGE_MASK)))
+        memcpy((void *)(uintptr_t)(lin + e->addend), from, size);
+    else
+        interp_store_bytes(c, i, lin, from, size);
+}
+
+/*
+ * Read-modify-write of up to 16 bytes: rmw_begin gives a host pointer to the operand, which has been checked for writing;
+ * the caller works on it (with host atomics if the instruction is locked) and calls rmw_end. Where memory cannot be touched
+ * in place (I/O, page crossing, marked pages) the pointer is to a bounce buffer that rmw_end writes back.
+ */
+void *interp_rmw_slow(struct interp *c, const struct cell *i, u64 lin, unsigned size);
+void interp_rmw_finish(struct interp *c, const struct cell *i);
+
+static ALWAYS_INLINE void *rmw_begin(struct interp *c, const struct cell *i, u64 lin, unsigned size)
+{
+    const struct tlb_entry *e = tlb_slot(c->tlb, lin);
+
+    if (likely(e->tag_write == ((lin + size - 1) & PAGE_MASK)))
+        return (void *)(uintptr_t)(lin + e->addend);
+    return interp_rmw_slow(c, i, lin, size);
+}
+static ALWAYS_INLINE void rmw_end(struct interp *c, const struct cell *i)
+{
+    if (unlikely(c->bounce.active))
+        interp_rmw_finish(c, i);
+}
+
+/* Raise the fault that an access of `size` bytes would raise, without making it: instructions that must check first. */
+void interp_probe(struct interp *c, const struct cell *i, u64 lin, unsigned size, enum mem_access access);
+
+/* System structures (GDT, LDT, IDT, TSS): supervisor rights whatever CPL is. `size` 1..8. */
+u64 interp_load_system(struct interp *c, const struct cell *i, u64 lin, unsigned size);
+void interp_store_system(struct interp *c, const struct cell *i, u64 lin, unsigned size, u64 value);
+
+/* ---- the TLB ---- */
+
+/* Translate for an instruction fetch; returns the guest-physical address. Raises #PF. */
+u64 interp_translate_exec(struct interp *c, const struct cell *i, u64 lin);
+
+void interp_tlb_flush(struct interp *c, bool keep_global);
+void interp_tlb_flush_page(struct interp *c, u64 lin);
+/* Stores to the page of a block must take the slow path again; reads may stay. */
+void interp_tlb_protect(struct interp *c, struct mem_block *block, u64 offset);
+
+#endif
