@@ -19,7 +19,10 @@ struct gate_source {
     char name[48]; /* "serial0", "disk0", "control": stable across runs, on tapes */
     void (*deliver)(void *opaque, const u8 *bytes, size_t len);
     void *opaque;
+    bool bounded; /* its poster bounds what is under way by itself (async.h): never refused for want of room */
 };
+
+struct async;
 
 struct gate_event {
     struct gate_event *next;
@@ -35,6 +38,7 @@ struct gate {
     struct gate_source sources[GATE_SOURCES];
     unsigned nsources;
     bool paused;
+    struct async *asyncs; /* whose completions come in here (async.h) */
     void (*wake)(void *opaque); /* makes the running vCPU come out and drain */
     void *wake_opaque;
 };
@@ -47,7 +51,7 @@ MUST_CHECK int gate_register(struct gate *gate, const char *name, void (*deliver
                              void *opaque, struct error *err);
 
 /* From any thread, with any lock but the gate's. The bytes are copied. false: the queue is full (GATE_QUEUE_BYTES), try
-   again later. */
+   again later; never so for a bounded source. */
 bool gate_post(struct gate *gate, int source, const void *bytes, size_t len);
 
 /* Deliver everything that waits. Device lock held, thread that runs the vCPUs. Returns the number of events. */

@@ -28,7 +28,10 @@ enum {
     KICK_SMI = 1 << 6,
 };
 
-/* The vCPU's local APIC, as the CPU sees it; dev/lapic.c fills it in. All but `ack` may be called on any thread. */
+/*
+ * The vCPU's local APIC, as the CPU sees it; dev/lapic.c fills it in. Called on the vCPU's thread with the device lock not
+ * held (they take it for timers, the IOAPIC's EOI and the i8259), or with the VM parked.
+ */
 struct vcpu_intc_ops {
     int (*ack)(void *opaque);           /* highest deliverable vector, now in service (or taken from the i8259); -1: none */
     u8 (*get_tpr)(void *opaque);        /* CR8 view: bits 7..4 of TPR */
@@ -38,6 +41,12 @@ struct vcpu_intc_ops {
     bool (*msr_read)(void *opaque, u32 msr, u64 *value);  /* 800h..8FFh and TSC deadline (6E0h); false: #GP */
     bool (*msr_write)(void *opaque, u32 msr, u64 value);
     void (*init)(void *opaque);         /* INIT reset of the local APIC (SDM 3A 11.4.7.3) */
+    /* This vCPU's own accesses to `intc_page`; `offset` in the page, `size` 1..8 and within the page. Looked at before the
+       memory map, device lock not held: the page is private to each vCPU. */
+    u64 (*mmio_read)(void *opaque, u32 offset, unsigned size);
+    void (*mmio_write)(void *opaque, u32 offset, unsigned size, u64 value);
+    /* The guest's TSC was set: a TSC deadline that is armed falls at another time now. */
+    void (*tsc_changed)(void *opaque);
 };
 
 struct vcpu {
@@ -48,6 +57,7 @@ struct vcpu {
     u8 sipi_vector; /* valid with KICK_SIPI */
     const struct vcpu_intc_ops *intc;
     void *intc_opaque;
+    u64 intc_page; /* physical page of the local APIC's registers; UINT64_MAX while there is none. intc keeps it */
     const struct engine_ops *engine;
     void *engine_vcpu; /* the engine's private part */
 };
@@ -63,7 +73,7 @@ void vcpu_nmi(struct vcpu *vcpu);
 void vcpu_init_signal(struct vcpu *vcpu);
 void vcpu_sipi(struct vcpu *vcpu, u8 vector);
 
-/* Take the pending interrupt (INTA cycle). -1: it went away. vCPU's thread; takes the device lock when the i8259 is asked. */
+/* Take the pending interrupt (INTA cycle). -1: it went away. vCPU's thread; intc takes the device lock for the i8259. */
 int vcpu_interrupt_ack(struct vcpu *vcpu);
 
 /*
