@@ -13,7 +13,8 @@ enum { X86_MAX_INSN = 15 };
 enum x86_code_size { X86_CODE16, X86_CODE32, X86_CODE64 };
 
 /* What the decoder needs to know of the CPU: default operand and address size, and the vendor, since AMD and Intel differ
-   in a few forms (66h on near branches, SYSCALL outside 64-bit mode, ...). */
+   in a few forms (66h on near branches, SYSCALL outside 64-bit mode, ...). In real and virtual-8086 mode (X86_CODE16)
+   the engine refuses rows with X86_OP_NOT_REAL, which all VEX-coded ones are. */
 struct x86_decode_mode {
     u8 code_size; /* enum x86_code_size */
     bool amd;
@@ -47,26 +48,32 @@ struct x86_insn {
     u8 length;    /* bytes, prefixes included; on X86_DECODE_INVALID the bytes that were looked at */
     u8 opcode;    /* last opcode byte */
     u16 prefixes; /* X86_PFX_* */
-    u8 operand_size; /* bytes: 2, 4 or 8; what the row's "v" operands have. For near branches, PUSH and POP in 64-bit mode
-                        the effective 8 (or 2) */
+    /* Bytes: 2, 4 or 8; what the row's "v" operands have ("y" ones: 4 or 8). For near branches, PUSH and POP in 64-bit
+       mode the effective 8 (or 2). */
+    u8 operand_size;
     u8 address_size; /* bytes: 2, 4 or 8 */
-    u8 stack_hint;   /* unused: 0 */
-    u8 segment;      /* SEG_* of the memory operand: override or default (SS for rSP/rBP bases) */
+    /* SEG_* of the memory operand: override or default (SS for rSP and rBP bases). In 64-bit mode only FS and GS
+       override. */
+    u8 segment;
     bool segment_override;
     bool has_modrm, is_mem; /* is_mem: ModRM with mod != 3 */
     u8 modrm;
-    u8 reg; /* ModRM.reg with REX.R / VEX.R: 0..15 (up to 31 later); for opcode-embedded registers (50+r), rm */
-    u8 rm;    /* ModRM.rm with REX.B, when not memory; or the opcode-embedded register with REX.B */
-    u8 vvvv;  /* VEX.vvvv, not inverted: 0..15 */
-    u8 vex_l; /* 0: 128, 1: 256 */
+    /* ModRM.reg with REX.R or VEX.R: 0..15 (up to 31 later), 0..7 where it names a segment or MMX register. For registers
+       in the opcode (50+r), the same as rm. */
+    u8 reg;
+    u8 rm;                 /* ModRM.rm with REX.B, when not memory; or the register in the opcode */
+    u8 vvvv;               /* VEX.vvvv, not inverted: 0..15 */
+    u8 vex_l;              /* 0: 128, 1: 256 */
     u8 base, index, scale; /* memory: registers (X86_NO_REG, X86_RIP_REG) and shift count 0..3 */
-    i64 disp; /* sign-extended displacement; for moffs operands the 64-bit offset with base = index = NO_REG */
-    u64 imm; /* first immediate, sign-extended to 64 bits where the row says so (Ib of 83, Iz, Jz...), else zero-extended */
+    i64 disp; /* sign-extended displacement; for moffs operands the 64-bit offset, with base = index = X86_NO_REG */
+    u64 imm; /* first immediate, sign-extended where the row says so (Ib of 83, Iz, Jz...), else zero-extended */
     u64 imm2; /* second: ENTER's level, the selector of a far pointer */
 };
 
 /*
- * Decode one instruction at `bytes`, of which `available` may be read (at most 15 are).
+ * Decode one instruction at `bytes`, of which `available` may be read (at most 15 are). Fills all of *insn; what it says
+ * counts only after X86_DECODE_OK, except for `length`. A result other than X86_DECODE_MORE does not change when more
+ * bytes are given. Features are not looked at: that is the engine's, by x86_ops[].feature and .without_feature.
  */
 enum x86_decode_result x86_decode(const struct x86_decode_mode *mode, const u8 *bytes, size_t available,
                                   struct x86_insn *insn);
@@ -78,10 +85,10 @@ struct x86_op_info {
     const char *operands; /* manual's notation: "Ev,Gv" */
     u16 feature;          /* enum x86_feature (x86/cpu_features.h) that must be offered, or 0 */
     u16 without_feature; /* row that executes instead on a CPU without it (TZCNT is BSF there); OP_INVALID: #UD */
-    u16 flags_read, flags_written,
-        flags_undefined; /* FLAG_* arithmetic bits and DF; written includes undefined; a flag
-                                                       that may also keep its value (shift by 0) is read, too */
-    u32 attributes;      /* X86_OP_* */
+    /* FLAG_* arithmetic bits and DF. Written includes undefined; a flag that may also keep its value (shift by 0) is
+       read, too. */
+    u16 flags_read, flags_written, flags_undefined;
+    u32 attributes; /* X86_OP_* */
 };
 enum {
     X86_OP_LOCKABLE = 1 << 0,   /* takes LOCK with a memory destination */

@@ -115,8 +115,8 @@ struct seg {
 };
 enum {
     SEG_TYPE = 0xf,
-    SEG_ACCESSED = 1 << 0, /* of code and data segments */
-    SEG_WRITE = 1 << 1,    /* data: writable; code: readable */
+    SEG_ACCESSED = 1 << 0,    /* of code and data segments */
+    SEG_WRITE = 1 << 1,       /* data: writable; code: readable */
     SEG_EXPAND_DOWN = 1 << 2, /* data; code: conforming */
     SEG_CODE = 1 << 3,
     SEG_S = 1 << 4, /* code or data, not system */
@@ -177,16 +177,17 @@ struct vcpu_state {
     u64 tsc_offset; /* guest TSC = ticks of the virtual clock at the VM's TSC frequency + this */
     u64 tsc_adjust;
     u64 sysenter_cs, sysenter_esp, sysenter_eip;
-    u64 pat, misc_enable, apic_base, debugctl, xss, pkrs, spec_ctrl, platform_info_misc, smi_count, feature_control;
+    u64 pat, misc_enable, apic_base, debugctl, xss, pkrs, spec_ctrl, platform_info_misc, smi_count,
+        feature_control;
     u64 mtrr_def_type, mtrr_fixed[X86_MTRR_FIXED], mtrr_base[X86_MTRR_VARIABLE], mtrr_mask[X86_MTRR_VARIABLE];
     u64 mcg_status, mcg_ctl;
     u64 ucode_rev;
 
-    u8 activity; /* enum vcpu_activity */
+    u8 activity;            /* enum vcpu_activity */
     u8 sipi_vector_pending; /* VCPU_WAIT_SIPI: unused while waiting; kept for a SIPI that arrived at an awkward time */
-    bool sti_shadow;     /* the instruction after STI: maskable interrupts wait */
-    bool mov_ss_shadow;  /* the instruction after MOV SS or POP SS: interrupts, NMI and debug traps wait */
-    bool nmi_masked;     /* until IRET */
+    bool sti_shadow;    /* the instruction after STI: maskable interrupts wait */
+    bool mov_ss_shadow; /* the instruction after MOV SS or POP SS: interrupts, NMI and debug traps wait */
+    bool nmi_masked;    /* until IRET */
     bool nmi_pending;
     bool smm; /* slot for SMM: always false until there is SMM */
     u32 smbase;
@@ -212,10 +213,25 @@ void vcpu_state_reset(struct vcpu_state *state, bool bootstrap, u32 cpuid_signat
 /* As an INIT signal leaves it (same table, INIT column): x87, vector state, MTRRs, TSC and most MSRs keep their value. */
 void vcpu_state_init(struct vcpu_state *state, u32 cpuid_signature);
 
-static inline unsigned vcpu_cpl(const struct vcpu_state *s) { return s->seg[SEG_SS].attr >> SEG_DPL_SHIFT & 3; }
-static inline bool vcpu_protected(const struct vcpu_state *s) { return s->cr0 & CR0_PE; }
-static inline bool vcpu_v86(const struct vcpu_state *s) { return s->rflags & FLAG_VM; }
-static inline bool vcpu_long_mode(const struct vcpu_state *s) { return s->efer & EFER_LMA; }
-static inline bool vcpu_64bit(const struct vcpu_state *s) { return vcpu_long_mode(s) && (s->seg[SEG_CS].attr & SEG_L); }
+static inline unsigned vcpu_cpl(const struct vcpu_state *s)
+{
+    return s->seg[SEG_SS].attr >> SEG_DPL_SHIFT & 3;
+}
+static inline bool vcpu_protected(const struct vcpu_state *s)
+{
+    return s->cr0 & CR0_PE;
+}
+static inline bool vcpu_v86(const struct vcpu_state *s)
+{
+    return s->rflags & FLAG_VM;
+}
+static inline bool vcpu_long_mode(const struct vcpu_state *s)
+{
+    return s->efer & EFER_LMA;
+}
+static inline bool vcpu_64bit(const struct vcpu_state *s)
+{
+    return vcpu_long_mode(s) && (s->seg[SEG_CS].attr & SEG_L);
+}
 
 #endif
