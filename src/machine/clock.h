@@ -33,6 +33,9 @@ u64 clock_now(const struct clock *clock);
 /* The TSC ticks that correspond to a time, before the vCPU's offset. */
 u64 clock_tsc(const struct clock *clock, u64 ns);
 
+/* The first time at which the TSC, before the vCPU's offset, has counted `ticks`; UINT64_MAX when that is centuries away. */
+u64 clock_tsc_to_ns(const struct clock *clock, u64 ticks);
+
 /* Let host time run, or stand still. No effect on the other drivers. With the VM parked only. */
 void clock_start(struct clock *clock);
 void clock_stop(struct clock *clock);

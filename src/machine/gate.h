@@ -46,12 +46,12 @@ struct gate {
 void gate_init(struct gate *gate, void (*wake)(void *opaque), void *opaque);
 void gate_free(struct gate *gate);
 
-/* Returns the source number, or -1 with `err` set when there are GATE_SOURCES already. Wiring time only. */
+/* Returns the source number (0 and up), or -1 with `err` set when there are GATE_SOURCES already. Wiring time only. */
 MUST_CHECK int gate_register(struct gate *gate, const char *name, void (*deliver)(void *, const u8 *, size_t),
                              void *opaque, struct error *err);
 
-/* From any thread, with any lock but the gate's. The bytes are copied. false: the queue is full (GATE_QUEUE_BYTES), try
-   again later; never so for a bounded source. */
+/* From any thread, with any lock but the gate's. The bytes, at most GATE_EVENT_BYTES, are copied. false: the queue is full
+   (GATE_QUEUE_BYTES), try again later; never so for a bounded source. */
 bool gate_post(struct gate *gate, int source, const void *bytes, size_t len);
 
 /* Deliver everything that waits. Device lock held, thread that runs the vCPUs. Returns the number of events. */

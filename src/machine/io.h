@@ -26,9 +26,12 @@ struct io_range {
     const char *name;
 };
 
-/* The 64 KiB of ports. A later claim of the same port wins while it is there (PCI BARs over ISA). */
+/*
+ * The 64 KiB of ports. A later claim of the same port wins while it is there, and gives way to the earlier one when it is
+ * removed (PCI BARs over ISA). The struct is 128 KiB: it belongs in a heap object.
+ */
 struct port_map {
-    struct io_range *ranges; /* sorted by start; owned */
+    struct io_range *ranges; /* in the order of their claims; owned */
     size_t count, capacity;
     u16 index[65536]; /* port -> range number + 1; 0: nobody */
 };

@@ -6,6 +6,7 @@
 #define MACHINE_IRQ_H
 
 #include "base/types.h"
+#include "state/state.h"
 
 struct irq_line {
     void (*set)(void *opaque, unsigned n, bool level); /* NULL: not connected */
@@ -53,6 +54,9 @@ extern const struct state_table irq_router_state_table;
 
 /* Hand out a line that is one more source of `gsi` (< IRQ_GSIS). Wiring time only; aborts when 32 sources share a GSI. */
 struct irq_line irq_router_line(struct irq_router *router, unsigned gsi);
+
+/* Tell every sink the level of every GSI: after a reset of all devices, in whatever order. Device lock held. */
+void irq_router_sync(struct irq_router *router);
 
 /* Deliver a message-signalled interrupt: a 32-bit write of `data` to `address` (0xFEExxxxx). Device lock held. */
 void irq_router_msi(struct irq_router *router, u64 address, u32 data);

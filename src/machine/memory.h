@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/types.h"
 #include "machine/io.h"
+#include "state/state.h"
 
 enum { PAGE_SHIFT = 12, PAGE_SIZE = 1 << PAGE_SHIFT };
 #define PAGE_MASK (~(u64)(PAGE_SIZE - 1))
@@ -53,7 +54,8 @@ struct mem_region {
     const char *name;
 };
 
-/* One stretch of the flattened map. An address outside every range reads as all ones and swallows writes. */
+/* One stretch of the flattened map. An address outside every range reads as all ones and swallows writes. Ranges need not
+   begin or end at a page: an engine maps a page directly only where one range holds all of it. */
 struct mem_range {
     u64 start, end; /* [start, end) */
     struct mem_block *read_block, *write_block; /* NULL: through ops or, without ops, nobody. A readonly block is never in
@@ -81,17 +83,18 @@ struct mem_listener {
 enum { MEM_LISTENERS = 130 };
 
 struct memory {
-    struct mem_region **regions;
-    size_t nregions;
-    struct mem_range *ranges; /* sorted */
-    size_t nranges;
-    struct mem_block **blocks; /* in order of creation; [0] is RAM */
-    size_t nblocks;
-    struct mem_listener listeners[MEM_LISTENERS];
-    size_t nlisteners;
+    struct mem_region **regions; // not saved: wiring, with the owners' state behind it
+    size_t nregions;             // not saved: wiring
+    struct mem_range *ranges;    // not saved: sorted, made by memory_commit
+    size_t nranges;              // not saved: made by memory_commit
+    struct mem_block **blocks;   // not saved: in order of creation, [0] is RAM; snapshots save their pages
+    size_t nblocks;              // not saved: wiring
+    struct mem_listener listeners[MEM_LISTENERS]; // not saved: wiring
+    size_t nlisteners;           // not saved: wiring
     u64 a20_mask; /* ~0, or ~(1 << 20) while A20 is off. All CPU accesses are masked with it by the engine */
-    bool track_page_tables; /* deterministic mode: engines set PAGE_TABLE */
+    bool track_page_tables; // not saved: a choice of the configuration; deterministic mode: engines set PAGE_TABLE
 };
+extern const struct state_table memory_state_table;
 
 MUST_CHECK int memory_init(struct memory *memory, struct error *err);
 void memory_free(struct memory *memory);
