@@ -134,6 +134,7 @@ class Row:
         number = VEX_MAPS[parts.pop(0)]
         if parts and parts[0] in ("W0", "W1"):
             self.accept["W"] = {int(parts[0][1])}
+            self.strength += 2
         elif parts and parts[0] != "WIG":
             raise ValueError(f"cannot read {token}")
         return number
@@ -180,7 +181,9 @@ class Row:
 
     def size_class(self):
         if "f64" in self.attributes:
-            return "F64_BRANCH" if "branch" in self.attributes else "F64"
+            if "branch" in self.attributes:
+                return "F64_BRANCH"
+            return "F64_Y" if any(o[-1] == "y" for o in self.operands) else "F64"
         if "d64" in self.attributes:
             return "D64"
         if "Ap" in self.operands or "Mp" in self.operands or "Ep" in self.operands:

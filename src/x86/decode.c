@@ -22,6 +22,7 @@ struct decoder {
     u8 rex;
     u8 prefix; /* answer to X86_BY_PREFIX */
     u8 map;
+    bool vvvv_used; /* VEX.vvvv is not 1111b, all four bits of it in every mode */
     struct x86_insn *insn;
 };
 
@@ -112,11 +113,14 @@ static enum x86_decode_result read_vex(struct decoder *d, bool three_bytes)
     d->prefix = last & 3;
     insn->vex_l = last >> 2 & 1;
     insn->vvvv = ~last >> 3 & 15;
-    if (!d->code64) { /* eight registers: SDM 2A 2.3.5 */
+    d->vvvv_used = insn->vvvv != 0;
+    insn->prefixes |= X86_PFX_VEX;
+    if (d->code64) {
+        insn->prefixes |= d->rex & REX_W ? X86_PFX_REX_W : 0;
+    } else { /* eight registers of 32 bits (SDM 2A 2.3.5); W still tells some opcodes apart */
         d->rex &= REX_W;
         insn->vvvv &= 7;
     }
-    insn->prefixes |= X86_PFX_VEX | (d->rex & REX_W ? X86_PFX_REX_W : 0);
     return X86_DECODE_OK;
 }
 
@@ -273,7 +277,7 @@ static u8 operand_size(const struct decoder *d, enum x86_size size)
 {
     bool prefix = d->insn->prefixes & X86_PFX_66, w = d->rex & REX_W;
     if (!d->code64) {
-        if (size == X86_SIZE_Y)
+        if (size == X86_SIZE_Y || size == X86_SIZE_F64_Y)
             return 4;
         return (d->code_size == X86_CODE16) != prefix ? 2 : 4;
     }
@@ -281,7 +285,8 @@ static u8 operand_size(const struct decoder *d, enum x86_size size)
     case X86_SIZE_V: return w ? 8 : prefix ? 2 : 4;
     case X86_SIZE_Y: return w ? 8 : 4;
     case X86_SIZE_D64: return prefix && !w ? 2 : 8;
-    case X86_SIZE_F64: return 8;
+    case X86_SIZE_F64:
+    case X86_SIZE_F64_Y: return 8;
     case X86_SIZE_F64_BRANCH: return d->amd && prefix && !w ? 2 : 8;
     case X86_SIZE_FAR: return w && !d->amd ? 8 : prefix ? 2 : 4;
     }
@@ -347,7 +352,7 @@ static bool combination_valid(const struct decoder *d, const struct x86_row *row
         return false;
     if (insn->prefixes & X86_PFX_LOCK && !(row->flags & X86_ROW_LOCKABLE && insn->is_mem))
         return false;
-    if (insn->prefixes & X86_PFX_VEX && !(row->flags & X86_ROW_VVVV) && insn->vvvv != 0)
+    if (d->vvvv_used && !(row->flags & X86_ROW_VVVV))
         return false;
     if (row->flags & X86_ROW_VSIB) {
         /* A SIB byte with the vector index; destination, mask and index are three registers (SDM 2A 2.3.12). */

@@ -54,7 +54,8 @@ enum x86_size {
     X86_SIZE_V,
     X86_SIZE_Y,          /* 4, or 8 with W: 66h means something else, or nothing */
     X86_SIZE_D64,        /* in 64-bit mode 8, or 2 with 66h */
-    X86_SIZE_F64,        /* in 64-bit mode 8 */
+    X86_SIZE_F64,        /* in 64-bit mode 8, otherwise as v */
+    X86_SIZE_F64_Y,      /* in 64-bit mode 8, otherwise 4 */
     X86_SIZE_F64_BRANCH, /* the same; AMD CPUs honour 66h */
     X86_SIZE_FAR,        /* as v; AMD CPUs do not know a 64-bit offset */
 };
