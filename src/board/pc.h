@@ -13,7 +13,7 @@
 #include "machine/pc_map.h"
 #include "machine/vm.h"
 
-struct char_backend;  /* host/: a serial line's other end */
+struct chardev;       /* host/char.h: a serial line's other end */
 struct block_backend; /* host/: a disk's content */
 
 #define PC_BOARD_NAME "pc-1"
@@ -21,7 +21,7 @@ struct block_backend; /* host/: a disk's content */
 enum { PC_DISKS = 8, PC_DEBUGCONS = 8 };
 
 struct pc_debugcon {
-    struct char_backend *backend;
+    struct chardev *backend;
     u16 port;
 };
 
@@ -33,7 +33,7 @@ struct pc_config {
     const char *initrd;   /* path, or for multiboot kernels a list of modules; NULL: none */
     const char *append;   /* kernel's command line; NULL: none */
     const char *firmware; /* path of a ROM; NULL: none */
-    struct char_backend *serial[PC_SERIAL_PORTS]; /* NULL: the UART is there, with nothing on its line */
+    struct chardev *serial[PC_SERIAL_PORTS]; /* NULL: the UART is there, with nothing on its line */
     struct block_backend *disks[PC_DISKS];        /* virtio-blk, in slots PC_SLOT_FIRST_FREE and up */
     unsigned ndisks;
     struct pc_debugcon debugcons[PC_DEBUGCONS];
