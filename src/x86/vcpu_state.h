@@ -135,6 +135,10 @@ struct desc_table {
     u16 limit;
 };
 
+/* IA32_APIC_BASE (SDM 3A 11.4.4). */
+enum { IA32_APIC_BASE_BSP = 1 << 8, IA32_APIC_BASE_X2APIC = 1 << 10, IA32_APIC_BASE_ENABLE = 1 << 11 };
+#define IA32_APIC_BASE_DEFAULT 0xfee00000u
+
 enum vcpu_activity { VCPU_RUNNING, VCPU_HALTED, VCPU_WAIT_SIPI, VCPU_SHUTDOWN };
 
 enum { X86_MTRR_VARIABLE = 8, X86_MTRR_FIXED = 11 };
@@ -207,10 +211,11 @@ extern const struct state_table vcpu_state_table;
 
 /* Put `state` in the state after power-up (SDM 3A table 10-1). `bootstrap`: running at the reset vector with the BSP
    bit of the APIC base set; otherwise waiting for a SIPI. `cpuid_signature`: what EDX holds after reset.
-   Keeps icount. */
+   Keeps icount; all else is what it is when the machine is switched on, tsc_offset 0. */
 void vcpu_state_reset(struct vcpu_state *state, bool bootstrap, u32 cpuid_signature);
 
-/* As an INIT signal leaves it (same table, INIT column): x87, vector state, MTRRs, TSC and most MSRs keep their value. */
+/* As an INIT signal leaves it (same table, INIT column): x87, vector state, MTRRs, TSC and most MSRs keep their value.
+   The bootstrap processor, by the bit in apic_base, goes on at the reset vector; the others wait for a SIPI. */
 void vcpu_state_init(struct vcpu_state *state, u32 cpuid_signature);
 
 static inline unsigned vcpu_cpl(const struct vcpu_state *s)
