@@ -3,10 +3,12 @@
 #include <assert.h>
 #include <string.h>
 
+#include "machine/pc_map.h"
+
 #define LOG_MODULE "dev/pci"
 #include "base/log.h"
 
-enum { CONFADDR = 0xcf8, CONFDATA = 0xcfc, CONF_PORTS = 8 };
+enum { CONFADDR = PC_PORT_PCI_ADDRESS, CONF_PORTS = 8 };
 #define CONFADDR_ENABLE (1u << 31)
 #define CONFADDR_VALID  (CONFADDR_ENABLE | 0x00fffffc)
 
@@ -75,7 +77,7 @@ bool pci_bus_pirq(const struct pci_bus *bus, unsigned n)
         const struct pci_device *pci = bus->devices[devfn];
 
         if (pci && pci->config[PCI_INTERRUPT_PIN] && pci_intx_asserted(pci) &&
-            ((devfn >> 3) + pci->config[PCI_INTERRUPT_PIN] - 2) % PCI_PIRQS == n)
+            pc_pirq(devfn >> 3, pci->config[PCI_INTERRUPT_PIN]) == n)
             return true;
     }
     return false;

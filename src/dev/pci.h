@@ -43,7 +43,7 @@ enum {
 enum { PCI_STATUS_INTERRUPT = 1 << 3, PCI_STATUS_CAPABILITIES = 1 << 4 };
 enum { PCI_CAP_MSI = 0x05, PCI_CAP_VENDOR = 0x09, PCI_CAP_MSIX = 0x11 };
 
-enum { PCI_BARS = 6, PCI_MSIX_MAX = 32, PCI_PIRQS = 4 };
+enum { PCI_BARS = 6, PCI_MSIX_MAX = 32 };
 enum pci_bar_kind { PCI_BAR_NONE, PCI_BAR_IO, PCI_BAR_MEM32, PCI_BAR_MEM64 };
 
 /* Priorities in the memory map: what the host bridge decodes as RAM covers what is on the buses behind it, and there the
@@ -107,7 +107,7 @@ static inline unsigned pci_devfn(unsigned slot, unsigned function)
 MUST_CHECK int pci_bus_init(struct pci_bus *bus, struct memory *memory, struct port_map *ports,
                             struct irq_router *router, struct error *err);
 
-/* Level of PIRQ `n` (0..3): the INTx pins that are wired to it, pin A of slot s to PIRQ (s - 1) modulo 4. */
+/* Level of PIRQ `n` (0..3): the INTx pins that pc_pirq (machine/pc_map.h) wires to it. */
 bool pci_bus_pirq(const struct pci_bus *bus, unsigned n);
 
 /* ---- A function: description ---- */

@@ -91,8 +91,8 @@ enum {
     PC_PIRQS = 4,
 };
 
-/* INTA..INTD (1..4) of a slot is PIRQA..PIRQD (0..3). */
-static inline unsigned pc_pirq(unsigned slot, unsigned pin) { return (slot + pin - 1) & 3; }
+/* INTA..INTD (1..4) of a slot is PIRQA..PIRQD (0..3); slot 1's INTA is PIRQA, as firmware for this chipset has it. */
+static inline unsigned pc_pirq(unsigned slot, unsigned pin) { return (slot + pin - 2) & 3; }
 
 /* The ISA IRQ (and GSI) that firmware routes a PIRQ to, and the set that may be chosen: active high, level. */
 static inline u8 pc_pirq_irq(unsigned pirq) { return pirq < 2 ? 10 : 11; }
