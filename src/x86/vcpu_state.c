@@ -1,5 +1,6 @@
 /* State table of a virtual CPU, its values after reset and INIT, and what a loaded state must satisfy. */
 #include "x86/vcpu_state.h"
+#include "x86/msr.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -246,9 +247,6 @@ enum {
     FCW_RESET = 0x40,
     DR7_RESET = 0x400,
     SMBASE_RESET = 0x30000,
-    MISC_ENABLE_FAST_STRINGS = 1 << 0,
-    MISC_ENABLE_BTS_UNAVAILABLE = 1 << 11,
-    MISC_ENABLE_PEBS_UNAVAILABLE = 1 << 12,
 };
 #define CR0_RESET      ((u64)(CR0_CD | CR0_NW | CR0_ET))
 #define DR6_RESET      0xffff0ff0ull
