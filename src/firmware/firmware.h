@@ -31,7 +31,6 @@ struct firmware_config {
     bool long_mode;         /* the CPU model has it: 64-bit kernels are entered in it */
     u8 serial_ports;        /* bit n: there is a COM(n+1); as in pc_serial_port() */
     bool fw_cfg;            /* there is a fw_cfg device */
-    const char *vm_name;    /* SMBIOS; NULL: none */
 };
 enum { FIRMWARE_CPUS_MAX = 64 };
 #define FIRMWARE_RAM_MIN MIB(1)
@@ -47,8 +46,8 @@ enum { FIRMWARE_E820_MAX = 8 };
 /* Fill the memory map, sorted; returns the number of entries. */
 unsigned firmware_e820(const struct firmware_config *config, struct e820_entry map[FIRMWARE_E820_MAX]);
 
-/* End of the RAM below 640 KiB that belongs to the kernel: start of the extended BIOS data area. */
-u32 firmware_base_memory(const struct firmware_config *config);
+/* The extended BIOS data area, 1 KiB up to A0000h: the kernel's RAM below 640 KiB ends here. */
+enum { FIRMWARE_EBDA = 0x9fc00, FIRMWARE_EBDA_SIZE = 0x400 };
 
 /*
  * Set up the chips and write every table into guest memory. `*rsdp` gets the guest-physical address of the ACPI root
@@ -72,7 +71,7 @@ enum { FIRMWARE_ROM_MIN = 64 << 10, FIRMWARE_ROM_MAX = 16 << 20 };
  * the memory map. -1, with the file named: it cannot be read, or has a size that is no multiple of 64 KiB from
  * FIRMWARE_ROM_MIN to FIRMWARE_ROM_MAX.
  */
-MUST_CHECK int firmware_rom_load(struct firmware_rom *rom, struct memory *memory, const char *path, int priority,
-                                 struct error *err);
+MUST_CHECK int firmware_rom_load(struct firmware_rom *rom, struct memory *memory, const char *path,
+                                 int priority, struct error *err);
 
 #endif

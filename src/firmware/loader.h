@@ -15,8 +15,9 @@
 #include "x86/vcpu_state.h"
 
 struct loader_request {
-    const char *kernel;  /* path */
-    const char *initrd;  /* path, or NULL; for multiboot a list of modules "FILE ARGS,FILE2 ARGS2" (",,": a comma) */
+    const char *kernel; /* path */
+    const char
+        *initrd; /* path, or NULL; for multiboot a list of modules "FILE ARGS,FILE2 ARGS2" (",,": a comma) */
     const char *cmdline; /* or NULL */
     u32 rsdp;            /* what firmware_setup gave; 0: none */
 };

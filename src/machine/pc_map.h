@@ -9,20 +9,21 @@
 #include "base/types.h"
 
 /* Guest-physical memory. RAM fills [0, PC_LOW_RAM_END) first and goes on at PC_HIGH_RAM. */
-#define PC_LOW_RAM_END   UINT64_C(0xc0000000)
-#define PC_HIGH_RAM      UINT64_C(0x100000000)
-#define PC_PCI_HOLE      UINT64_C(0xc0000000) /* memory BARs: [PC_PCI_HOLE, PC_PCI_HOLE_END) */
-#define PC_PCI_HOLE_END  UINT64_C(0xfec00000)
-#define PC_IOAPIC_BASE   UINT64_C(0xfec00000)
-#define PC_HPET_BASE     UINT64_C(0xfed00000)
-#define PC_LAPIC_BASE    UINT64_C(0xfee00000)
-#define PC_ROM_END       UINT64_C(0x100000000) /* firmware ROMs end here, 4 GiB */
-#define PC_ROM_ALIAS_END UINT64_C(0x100000)    /* the last PC_ROM_ALIAS_MAX bytes of one are seen below 1 MiB too */
+#define PC_LOW_RAM_END  UINT64_C(0xc0000000)
+#define PC_HIGH_RAM     UINT64_C(0x100000000)
+#define PC_PCI_HOLE     UINT64_C(0xc0000000) /* memory BARs: [PC_PCI_HOLE, PC_PCI_HOLE_END) */
+#define PC_PCI_HOLE_END UINT64_C(0xfec00000)
+#define PC_IOAPIC_BASE  UINT64_C(0xfec00000)
+#define PC_HPET_BASE    UINT64_C(0xfed00000)
+#define PC_LAPIC_BASE   UINT64_C(0xfee00000)
+#define PC_ROM_END      UINT64_C(0x100000000) /* firmware ROMs end here, 4 GiB */
+#define PC_ROM_ALIAS_END                                                                                     \
+    UINT64_C(0x100000) /* the last PC_ROM_ALIAS_MAX bytes of one are seen below 1 MiB too */
 enum {
     PC_ROM_ALIAS_MAX = 128 << 10,
-    PC_LEGACY_HOLE = 0xa0000,     /* [A0000h, 100000h): VGA, option ROMs, firmware; RAM there only through PAM */
+    PC_LEGACY_HOLE = 0xa0000, /* [A0000h, 100000h): VGA, option ROMs, firmware; RAM there only through PAM */
     PC_LEGACY_HOLE_END = 0x100000,
-    PC_F_SEGMENT = 0xf0000,       /* 64 KiB: where tables and the reset vector's alias lie */
+    PC_F_SEGMENT = 0xf0000, /* 64 KiB: where tables and the reset vector's alias lie */
     PC_HPET_SIZE = 0x400,
     PC_IOAPIC_SIZE = 0x1000,
     PC_LAPIC_SIZE = 0x1000,
@@ -64,21 +65,27 @@ enum {
 
 /* What ACPI tables promise of the PIIX4's power management. */
 enum {
-    PC_SCI_IRQ = 9,           /* level-triggered, active high */
-    PC_ACPI_ENABLE = 0xf1,    /* written to PC_PORT_APM_CONTROL sets SCI_EN, as SMM code would */
-    PC_ACPI_DISABLE = 0xf0,   /* ... clears it */
-    PC_SLP_TYP_S5 = 0,        /* PM1_CNT.SLP_TYP of soft off: the value that _S5 gives (PIIX4 7.2.3: 000b) */
-    PC_RESET_VALUE = 0x06,    /* written to PC_PORT_RESET: hard reset (PIIX3 2.5.5) */
-    PC_CMOS_CENTURY = 0x32,   /* CMOS byte with the century in BCD */
+    PC_SCI_IRQ = 9,         /* level-triggered, active high */
+    PC_ACPI_ENABLE = 0xf1,  /* written to PC_PORT_APM_CONTROL sets SCI_EN, as SMM code would */
+    PC_ACPI_DISABLE = 0xf0, /* ... clears it */
+    PC_SLP_TYP_S5 = 0,      /* PM1_CNT.SLP_TYP of soft off: the value that _S5 gives (PIIX4 7.2.3: 000b) */
+    PC_RESET_VALUE = 0x06,  /* written to PC_PORT_RESET: hard reset (PIIX3 2.5.5) */
+    PC_CMOS_CENTURY = 0x32, /* CMOS byte with the century in BCD */
 };
 
 /* The HPET's event timer block ID: revision 1, 3 comparators, 64 bits, legacy replacement, vendor 8086h. It is the low half
    of the capability register, and stands in the HPET table too. */
 #define PC_HPET_ID UINT32_C(0x8086a201)
 
+/* Version registers: an IOAPIC with an EOI register; a local APIC that is not an 82489DX. */
+enum { PC_IOAPIC_VERSION = 0x20, PC_LAPIC_VERSION = 0x14 };
+
 /* The IOAPIC's APIC ID: the first after the local APICs' where its four bits can hold that, as APICs with a bus of their
    own needed it; otherwise 0, as they share the system bus with no IDs. */
-static inline u8 pc_ioapic_id(unsigned cpus) { return cpus < 15 ? (u8)cpus : 0; }
+static inline u8 pc_ioapic_id(unsigned cpus)
+{
+    return cpus < 15 ? (u8)cpus : 0;
+}
 
 /* PCI functions with a fixed place on bus 0. Other devices start at PC_SLOT_FIRST_FREE. */
 #define PC_DEVFN(slot, function) ((slot) << 3 | (function))
@@ -92,19 +99,37 @@ enum {
 };
 
 /* INTA..INTD (1..4) of a slot is PIRQA..PIRQD (0..3); slot 1's INTA is PIRQA, as firmware for this chipset has it. */
-static inline unsigned pc_pirq(unsigned slot, unsigned pin) { return (slot + pin - 2) & 3; }
+static inline unsigned pc_pirq(unsigned slot, unsigned pin)
+{
+    return (slot + pin - 2) & 3;
+}
 
 /* The ISA IRQ (and GSI) that firmware routes a PIRQ to, and the set that may be chosen: active high, level. */
-static inline u8 pc_pirq_irq(unsigned pirq) { return pirq < 2 ? 10 : 11; }
+static inline u8 pc_pirq_irq(unsigned pirq)
+{
+    return pirq < 2 ? 10 : 11;
+}
 enum { PC_PCI_IRQS = 1 << 10 | 1 << 11 };
 
 /* The four serial ports. */
-static inline u16 pc_serial_port(unsigned n) { return n == 0 ? 0x3f8 : n == 1 ? 0x2f8 : n == 2 ? 0x3e8 : 0x2e8; }
-static inline u8 pc_serial_irq(unsigned n) { return n & 1 ? 3 : 4; }
+static inline u16 pc_serial_port(unsigned n)
+{
+    return n == 0 ? 0x3f8 : n == 1 ? 0x2f8 : n == 2 ? 0x3e8 : 0x2e8;
+}
+static inline u8 pc_serial_irq(unsigned n)
+{
+    return n & 1 ? 3 : 4;
+}
 enum { PC_SERIAL_PORTS = 4 };
 
 /* How much of `ram_size` lies below and above the hole. */
-static inline u64 pc_low_ram(u64 ram_size) { return ram_size < PC_LOW_RAM_END ? ram_size : PC_LOW_RAM_END; }
-static inline u64 pc_high_ram(u64 ram_size) { return ram_size - pc_low_ram(ram_size); }
+static inline u64 pc_low_ram(u64 ram_size)
+{
+    return ram_size < PC_LOW_RAM_END ? ram_size : PC_LOW_RAM_END;
+}
+static inline u64 pc_high_ram(u64 ram_size)
+{
+    return ram_size - pc_low_ram(ram_size);
+}
 
 #endif
