@@ -219,7 +219,7 @@ struct block_image *raw_open(const char *path, bool readonly, struct error *err)
     struct raw *raw;
     /* O_NONBLOCK: a FIFO must not hold us up; it changes nothing for files and block devices. */
     int fd = open(path, (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    u64 size;
+    u64 size = 0;
 
     if (fd < 0) {
         if (errno == EISDIR)
