@@ -69,7 +69,6 @@ enum cpuid_register { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
     /* leaf 7, EBX */                                                                                        \
     F(FSGSBASE, "fsgsbase", 7, 0, EBX, 0, DONE)                                                              \
     F(TSC_ADJUST, "tsc_adjust", 7, 0, EBX, 1, DONE)                                                          \
-    F(SGX, "sgx", 7, 0, EBX, 2, LATER)                                                                       \
     F(BMI1, "bmi1", 7, 0, EBX, 3, DONE)                                                                      \
     F(AVX2, "avx2", 7, 0, EBX, 5, LATER)                                                                     \
     F(FDP_EXCPTN_ONLY, "fdp_excptn_only", 7, 0, EBX, 6, LATER)                                               \

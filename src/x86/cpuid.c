@@ -46,9 +46,8 @@ static const struct {
 static const u8 amd_only[] = {X86_FEATURE_MMXEXT, X86_FEATURE_FXSR_OPT, X86_FEATURE_CR8_LEGACY,
                               X86_FEATURE_SSE4A,  X86_FEATURE_TOPOEXT,  X86_FEATURE_MWAITX,
                               X86_FEATURE_CLZERO, X86_FEATURE_RDPRU,    X86_FEATURE_SVM};
-static const u8 intel_only[] = {
-    X86_FEATURE_SPEC_CTRL, X86_FEATURE_ARCH_CAPABILITIES, X86_FEATURE_VMX,       X86_FEATURE_SMX,
-    X86_FEATURE_SGX,       X86_FEATURE_TSC_DEADLINE,      X86_FEATURE_TSC_ADJUST};
+static const u8 intel_only[] = {X86_FEATURE_SPEC_CTRL, X86_FEATURE_ARCH_CAPABILITIES, X86_FEATURE_VMX,
+                                X86_FEATURE_SMX,       X86_FEATURE_TSC_DEADLINE,      X86_FEATURE_TSC_ADJUST};
 
 /* ---- Models ---- */
 
