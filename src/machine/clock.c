@@ -39,6 +39,16 @@ u64 clock_tsc_to_ns(const struct clock *clock, u64 ticks)
     return ns > UINT64_MAX ? UINT64_MAX : (u64)ns;
 }
 
+u64 clock_host_deadline(const struct clock *clock, u64 ns)
+{
+    u64 wait;
+
+    if (clock->driver != CLOCK_HOST || !clock->running)
+        return UINT64_MAX;
+    wait = ns > clock->now_ns ? ns - clock->now_ns : 0;
+    return wait > UINT64_MAX - clock->host_base_ns ? UINT64_MAX : clock->host_base_ns + wait;
+}
+
 void clock_start(struct clock *clock)
 {
     if (clock->running)

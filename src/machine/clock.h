@@ -17,10 +17,10 @@ enum clock_driver {
 enum { CLOCK_NS_PER_INSN = 1 };
 
 struct clock {
-    u64 now_ns;      /* running host clock: the value at `host_base`; otherwise the time itself */
-    u64 tsc_hz;      /* frequency of the guest's TSC; belongs to the VM, not to the host (invariant 1) */
-    u8 driver;       /* enum clock_driver */
-    bool running;    // not saved: a restored VM starts paused
+    u64 now_ns;       /* running host clock: the value at `host_base`; otherwise the time itself */
+    u64 tsc_hz;       /* frequency of the guest's TSC; belongs to the VM, not to the host (invariant 1) */
+    u8 driver;        /* enum clock_driver */
+    bool running;     // not saved: a restored VM starts paused
     u64 host_base_ns; // not saved: host CLOCK_MONOTONIC at the last start
 };
 extern const struct state_table clock_state_table;
@@ -35,6 +35,9 @@ u64 clock_tsc(const struct clock *clock, u64 ns);
 
 /* The first time at which the TSC, before the vCPU's offset, has counted `ticks`; UINT64_MAX when that is centuries away. */
 u64 clock_tsc_to_ns(const struct clock *clock, u64 ticks);
+
+/* The host's CLOCK_MONOTONIC, in ns, at which a running host clock will show `ns`; UINT64_MAX: never. */
+u64 clock_host_deadline(const struct clock *clock, u64 ns);
 
 /* Let host time run, or stand still. No effect on the other drivers. With the VM parked only. */
 void clock_start(struct clock *clock);

@@ -20,7 +20,7 @@ enum property_type { PROP_BOOL, PROP_U8, PROP_U16, PROP_U32, PROP_U64, PROP_STRI
 struct property {
     const char *name; /* NULL ends the list */
     enum property_type type;
-    u32 offset;                /* in the instance struct; PROP_STRING is a `char *` that the device owns, PROP_POINTER a
+    u32 offset; /* in the instance struct; PROP_STRING is a `char *` that the device owns, PROP_POINTER a
                                   `void *` that it borrows (a backend, another chip) */
     const char *default_value; /* text form; NULL: zero, or required when `required` */
     bool required;
@@ -37,7 +37,7 @@ struct device_class {
     /* Claim ports, memory, interrupts, gate sources and timers. Called once, device lock held or VM not running. */
     int (*attach)(struct device *device, struct error *err);
     void (*detach)(struct device *device); /* release host resources; may be NULL */
-    void (*reset)(struct device *device);  /* power-up state; called after attach and on every machine reset */
+    void (*reset)(struct device *device); /* power-up state; called after attach and on every machine reset */
 };
 
 struct device {

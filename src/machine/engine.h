@@ -16,19 +16,25 @@ enum engine_exit {
     ENGINE_EXIT_HALT,     /* state.activity is not VCPU_RUNNING any more (HLT, waiting for SIPI) */
     ENGINE_EXIT_SHUTDOWN, /* triple fault: activity is VCPU_SHUTDOWN */
     ENGINE_EXIT_HOOK,     /* a hook asked for the exit (breakpoint, public API) */
+    ENGINE_EXIT_YIELD, /* PAUSE was retired while vm->nvcpus > 1: another vCPU may have what this one waits for. An
+                             engine need not give it */
 };
 
 struct engine_ops {
     const char *name;
-    MUST_CHECK int (*attach)(struct vcpu *vcpu, struct error *err); /* make the private part; state may change freely
+    MUST_CHECK int (*attach)(struct vcpu *vcpu,
+                             struct error *err); /* make the private part; state may change freely
                                                                        until the first run */
     void (*detach)(struct vcpu *vcpu);
     /* vcpu->state was changed by somebody else since the last run: forget what was derived from it. Also drops the TLB. */
     void (*state_changed)(struct vcpu *vcpu);
     /*
      * Run at most `max_insns` instructions (REP iterations count one each), exactly that many unless another exit comes
-     * first. Delivers pending interrupts, NMI, INIT and SIPI at instruction boundaries. state.icount grows by what was
-     * retired. The vCPU's thread, device lock not held.
+     * first. Delivers pending interrupts, NMI, INIT and SIPI (vcpu_serve_signals) at instruction boundaries. state.icount
+     * grows by what was retired. The vCPU's thread, device lock not held.
+     *
+     * The kick word is polled at every block end, and right after each instruction that called one of the vcpu_* access
+     * functions (vcpu.h): a timer armed by a port access is then due at its exact instruction in every engine.
      */
     enum engine_exit (*run)(struct vcpu *vcpu, u64 max_insns);
     /* Instructions retired in the run that is under way, up to the instruction being executed: the exact virtual time of a
@@ -38,7 +44,8 @@ struct engine_ops {
        were filled in (at most `max`). vCPU not running. May be NULL. */
     unsigned (*recent)(const struct vcpu *vcpu, u64 *rips, unsigned max);
     /* One line per fact for `info`: counters of this engine. May be NULL. */
-    void (*info)(const struct vcpu *vcpu, void (*fact)(void *opaque, const char *name, u64 value), void *opaque);
+    void (*info)(const struct vcpu *vcpu, void (*fact)(void *opaque, const char *name, u64 value),
+                 void *opaque);
 };
 
 #endif

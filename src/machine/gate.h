@@ -19,7 +19,8 @@ struct gate_source {
     char name[48]; /* "serial0", "disk0", "control": stable across runs, on tapes */
     void (*deliver)(void *opaque, const u8 *bytes, size_t len);
     void *opaque;
-    bool bounded; /* its poster bounds what is under way by itself (async.h): never refused for want of room */
+    bool
+        bounded; /* its poster bounds what is under way by itself (async.h): never refused for want of room */
 };
 
 struct async;
@@ -38,7 +39,7 @@ struct gate {
     struct gate_source sources[GATE_SOURCES];
     unsigned nsources;
     bool paused;
-    struct async *asyncs; /* whose completions come in here (async.h) */
+    struct async *asyncs;       /* whose completions come in here (async.h) */
     void (*wake)(void *opaque); /* makes the running vCPU come out and drain */
     void *wake_opaque;
 };

@@ -40,15 +40,15 @@ struct irq_sink {
 enum { IRQ_SINKS = 2 };
 
 struct irq_router {
-    u32 level[IRQ_GSIS];        /* bitmap of the sources that are high */
-    u8 sources[IRQ_GSIS];       // not saved: wiring, how many sources were handed out
-    struct irq_sink sink[IRQ_SINKS]; // not saved: wiring
+    u32 level[IRQ_GSIS];                              /* bitmap of the sources that are high */
+    u8 sources[IRQ_GSIS];                             // not saved: wiring, how many sources were handed out
+    struct irq_sink sink[IRQ_SINKS];                  // not saved: wiring
     void (*msi)(void *opaque, u64 address, u32 data); // not saved: wiring; the local APICs
-    void *msi_opaque;           // not saved: wiring
+    void *msi_opaque;                                 // not saved: wiring
     struct {
         void (*notify)(void *opaque, unsigned gsi);
         void *opaque;
-    } eoi[IRQ_GSIS];            // not saved: wiring
+    } eoi[IRQ_GSIS]; // not saved: wiring
 };
 extern const struct state_table irq_router_state_table;
 

@@ -21,9 +21,11 @@ enum { PAGE_SHIFT = 12, PAGE_SIZE = 1 << PAGE_SHIFT };
 
 /* Marks of one page of a block. */
 enum {
-    PAGE_CODE = 1 << 0,  /* some engine has translations from this page: a store must go through memory_written */
+    PAGE_CODE =
+        1 << 0, /* some engine has translations from this page: a store must go through memory_written */
     PAGE_TABLE = 1 << 1, /* deterministic mode: was walked as a page table, same rule */
-    PAGE_DIRTY_MIGRATION = 1 << 2, /* dirty logs, one bit a client. Set: written since the client cleared it. */
+    PAGE_DIRTY_MIGRATION =
+        1 << 2, /* dirty logs, one bit a client. Set: written since the client cleared it. */
     PAGE_DIRTY_SNAPSHOT = 1 << 3,
     PAGE_DIRTY_DISPLAY = 1 << 4,
     PAGE_DIRTY_ALL = PAGE_DIRTY_MIGRATION | PAGE_DIRTY_SNAPSHOT | PAGE_DIRTY_DISPLAY,
@@ -32,9 +34,9 @@ enum {
 /* Host memory that the guest sees: RAM (one block, a memfd) or a ROM. */
 struct mem_block {
     char name[32];
-    u8 *host;  /* page-aligned, `size` bytes */
-    u64 size;  /* multiple of PAGE_SIZE */
-    int fd;    /* memfd */
+    u8 *host; /* page-aligned, `size` bytes */
+    u64 size; /* multiple of PAGE_SIZE */
+    int fd;   /* memfd */
     bool readonly;
     u8 *marks; /* PAGE_* of each page; set and cleared with atomic OR and AND */
 };
@@ -44,9 +46,9 @@ enum mem_kind { MEM_RAM, MEM_ROM, MEM_IO };
 /* One piece of the map as its owner describes it. */
 struct mem_region {
     u64 start, size;
-    int priority;         /* higher covers lower; equal: the later added covers */
+    int priority; /* higher covers lower; equal: the later added covers */
     bool enabled;
-    bool read, write;     /* which accesses it answers; PAM gives reads and writes to different owners */
+    bool read, write;        /* which accesses it answers; PAM gives reads and writes to different owners */
     struct mem_block *block; /* RAM and ROM; NULL for I/O */
     u64 block_offset;
     const struct io_ops *ops; /* I/O, and writes to a ROM that has ops (flash); NULL otherwise */
@@ -58,9 +60,10 @@ struct mem_region {
    begin or end at a page: an engine maps a page directly only where one range holds all of it. */
 struct mem_range {
     u64 start, end; /* [start, end) */
-    struct mem_block *read_block, *write_block; /* NULL: through ops or, without ops, nobody. A readonly block is never in
+    struct mem_block *read_block,
+        *write_block;              /* NULL: through ops or, without ops, nobody. A readonly block is never in
                                                    write_block */
-    u64 read_offset, write_offset;              /* of `start` in the block */
+    u64 read_offset, write_offset; /* of `start` in the block */
     const struct io_ops *read_ops, *write_ops;
     void *read_opaque, *write_opaque;
     u64 read_io_base, write_io_base; /* address that is offset 0 of the ops */
@@ -90,9 +93,10 @@ struct memory {
     struct mem_block **blocks;   // not saved: in order of creation, [0] is RAM; snapshots save their pages
     size_t nblocks;              // not saved: wiring
     struct mem_listener listeners[MEM_LISTENERS]; // not saved: wiring
-    size_t nlisteners;           // not saved: wiring
+    size_t nlisteners;                            // not saved: wiring
     u64 a20_mask; /* ~0, or ~(1 << 20) while A20 is off. All CPU accesses are masked with it by the engine */
-    bool track_page_tables; // not saved: a choice of the configuration; deterministic mode: engines set PAGE_TABLE
+    bool
+        track_page_tables; // not saved: a choice of the configuration; deterministic mode: engines set PAGE_TABLE
 };
 extern const struct state_table memory_state_table;
 
@@ -136,7 +140,8 @@ void mem_block_set_dirty(struct mem_block *block, u64 offset);
 /* Copy one client's dirty log (a byte a page, non-zero = dirty) to `log` and clear it; listeners get `remapped`. VM parked. */
 void memory_take_dirty(struct memory *memory, struct mem_block *block, u8 dirty_mark, u8 *log);
 
-MUST_CHECK int memory_add_listener(struct memory *memory, const struct mem_listener *listener, struct error *err);
+MUST_CHECK int memory_add_listener(struct memory *memory, const struct mem_listener *listener,
+                                   struct error *err);
 void memory_remove_listener(struct memory *memory, void *opaque);
 
 /*
@@ -152,8 +157,8 @@ bool dma_write(struct memory *memory, u64 phys, const void *from, u64 len);
  * of the range; *mapped gets its length in bytes. Stops at the first byte that is not RAM. dma_complete must follow when a
  * transfer into guest memory has ended: it marks pages dirty and kills translations.
  */
-unsigned dma_map(struct memory *memory, u64 phys, u64 len, bool device_writes, struct iovec *iov, unsigned max,
-                 u64 *mapped);
+unsigned dma_map(struct memory *memory, u64 phys, u64 len, bool device_writes, struct iovec *iov,
+                 unsigned max, u64 *mapped);
 void dma_complete(struct memory *memory, u64 phys, u64 len);
 
 /* Loaders and debuggers: writes that also reach ROM. */

@@ -17,11 +17,11 @@ struct timer_queue;
 struct timer {
     u64 deadline_ns; /* virtual; meaningful while armed */
     bool armed;
-    u64 order;                 /* ties: lower first; saved so that a restored VM fires in the same order */
-    struct timer_queue *queue; // not saved: wiring
+    u64 order;                  /* ties: lower first; saved so that a restored VM fires in the same order */
+    struct timer_queue *queue;  // not saved: wiring
     void (*fire)(void *opaque); // not saved: wiring
-    void *opaque;              // not saved: wiring
-    struct timer *next;        // not saved: position in the queue, rebuilt by post_load
+    void *opaque;               // not saved: wiring
+    struct timer *next;         // not saved: position in the queue, rebuilt by post_load
 };
 extern const struct state_table timer_state_table;
 
@@ -51,6 +51,9 @@ void timer_init(struct timer *timer, struct timer_queue *queue, void (*fire)(voi
 void timer_arm(struct timer *timer, u64 deadline_ns);
 void timer_disarm(struct timer *timer);
 
-static inline u64 timer_now(const struct timer *timer) { return clock_now(timer->queue->clock); }
+static inline u64 timer_now(const struct timer *timer)
+{
+    return clock_now(timer->queue->clock);
+}
 
 #endif

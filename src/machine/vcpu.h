@@ -23,8 +23,9 @@ enum {
     KICK_NMI = 1 << 1,
     KICK_INIT = 1 << 2,
     KICK_SIPI = 1 << 3,
-    KICK_EXIT = 1 << 4,      /* come out of engine->run with ENGINE_EXIT_KICK: timers, gate events, stop, hop, save */
-    KICK_FLUSH = 1 << 5,     /* engine-private: caches must be dropped before the next instruction */
+    KICK_EXIT =
+        1 << 4, /* come out of engine->run with ENGINE_EXIT_KICK: timers, gate events, stop, hop, save */
+    KICK_FLUSH = 1 << 5, /* engine-private: caches must be dropped before the next instruction */
     KICK_SMI = 1 << 6,
 };
 
@@ -33,14 +34,15 @@ enum {
  * held (they take it for timers, the IOAPIC's EOI and the i8259), or with the VM parked.
  */
 struct vcpu_intc_ops {
-    int (*ack)(void *opaque);           /* highest deliverable vector, now in service (or taken from the i8259); -1: none */
-    u8 (*get_tpr)(void *opaque);        /* CR8 view: bits 7..4 of TPR */
+    int (*ack)(
+        void *opaque); /* highest deliverable vector, now in service (or taken from the i8259); -1: none */
+    u8 (*get_tpr)(void *opaque); /* CR8 view: bits 7..4 of TPR */
     void (*set_tpr)(void *opaque, u8 cr8);
-    u64 (*get_base)(void *opaque);      /* IA32_APIC_BASE */
-    bool (*set_base)(void *opaque, u64 value); /* false: #GP */
-    bool (*msr_read)(void *opaque, u32 msr, u64 *value);  /* 800h..8FFh and TSC deadline (6E0h); false: #GP */
+    u64 (*get_base)(void *opaque);                       /* IA32_APIC_BASE */
+    bool (*set_base)(void *opaque, u64 value);           /* false: #GP */
+    bool (*msr_read)(void *opaque, u32 msr, u64 *value); /* 800h..8FFh and TSC deadline (6E0h); false: #GP */
     bool (*msr_write)(void *opaque, u32 msr, u64 value);
-    void (*init)(void *opaque);         /* INIT reset of the local APIC (SDM 3A 11.4.7.3) */
+    void (*init)(void *opaque); /* INIT reset of the local APIC (SDM 3A 11.4.7.3) */
     /* This vCPU's own accesses to `intc_page`; `offset` in the page, `size` 1..8 and within the page. Looked at before the
        memory map, device lock not held: the page is private to each vCPU. */
     u64 (*mmio_read)(void *opaque, u32 offset, unsigned size);
@@ -50,36 +52,54 @@ struct vcpu_intc_ops {
 };
 
 struct vcpu {
-    struct vcpu_state state;
-    struct vm *vm;
-    unsigned index; /* 0 is the bootstrap processor; also the APIC ID */
-    u32 kick;       /* atomic; KICK_* */
-    u8 sipi_vector; /* valid with KICK_SIPI */
-    const struct vcpu_intc_ops *intc;
-    void *intc_opaque;
-    u64 intc_page; /* physical page of the local APIC's registers; UINT64_MAX while there is none. intc keeps it */
-    const struct engine_ops *engine;
-    void *engine_vcpu; /* the engine's private part */
+    struct vcpu_state state; // not saved: has a section of its own (vm_state.h)
+    struct vm *vm;           // not saved: wiring
+    unsigned index;          // not saved: wiring; 0 is the bootstrap processor; also the APIC ID
+    u32 kick; // not saved: atomic, KICK_*; its signals are in saved_signals, the rest follows from others' state
+    u8 sipi_vector;                   /* valid with KICK_SIPI */
+    const struct vcpu_intc_ops *intc; // not saved: wiring
+    void *intc_opaque;                // not saved: wiring
+    /* Physical page of the local APIC's registers; UINT64_MAX while there is none. */
+    u64 intc_page;                   // not saved: intc keeps it
+    const struct engine_ops *engine; // not saved: any engine goes on
+    void *engine_vcpu;               // not saved: the engine's private part
+    /* Instructions of the run under way that an icount clock has counted already. */
+    u64 clocked_insns; // not saved: 0 between runs
+    u32 saved_signals; /* the signals of `kick` that are the machine's state, as of vm_state_sections */
 };
 
-static inline u32 vcpu_kicked(const struct vcpu *vcpu) { return __atomic_load_n(&vcpu->kick, __ATOMIC_ACQUIRE); }
+/* The bits of the kick word that no local APIC raises again by itself. */
+enum { KICK_SIGNALS = KICK_NMI | KICK_INIT | KICK_SIPI | KICK_SMI };
+
+/* What vm_state_sections lists beside vcpu_state: the signals on their way to the vCPU. */
+extern const struct state_table vcpu_signals_state_table;
+
+static inline u32 vcpu_kicked(const struct vcpu *vcpu)
+{
+    return __atomic_load_n(&vcpu->kick, __ATOMIC_ACQUIRE);
+}
 
 /* Set reasons; wakes the vCPU when it is halted. Any thread, no lock needed. */
 void vcpu_kick(struct vcpu *vcpu, u32 reasons);
 void vcpu_unkick(struct vcpu *vcpu, u32 reasons);
 
-/* Signals from APICs and devices. Any thread. */
+/* Signals from APICs and devices. Any thread. A SIPI to a vCPU that does not wait for one is lost, as on hardware. */
 void vcpu_nmi(struct vcpu *vcpu);
 void vcpu_init_signal(struct vcpu *vcpu);
 void vcpu_sipi(struct vcpu *vcpu, u8 vector);
+
+/* Serve KICK_INIT and KICK_SIPI: the vCPU's state becomes that after INIT, or starts at the SIPI's vector, and the kick bits
+   are cleared. Returns whether the state was changed (the engine then forgets what it derived from it). vCPU's thread, at
+   an instruction boundary, device lock not held. */
+bool vcpu_serve_signals(struct vcpu *vcpu);
 
 /* Take the pending interrupt (INTA cycle). -1: it went away. vCPU's thread; intc takes the device lock for the i8259. */
 int vcpu_interrupt_ack(struct vcpu *vcpu);
 
 /*
- * Access out, for engines. vCPU's thread; they take the device lock. `size` 1, 2 or 4 (ports), 1..8 (memory; not crossing
- * a page). `insns` is how many instructions of the current run were retired before this one, so that the virtual clock is
- * exact in deterministic mode.
+ * Access out, for engines. vCPU's thread; they take the device lock. `size` 1, 2 or 4 (ports), 1, 2, 4 or 8 (memory; not
+ * crossing a page). In deterministic mode the virtual clock is first moved to the instruction being executed
+ * (engine->retired).
  */
 u32 vcpu_port_read(struct vcpu *vcpu, u32 port, unsigned size);
 void vcpu_port_write(struct vcpu *vcpu, u32 port, unsigned size, u32 value);
@@ -95,6 +115,10 @@ bool vcpu_wrmsr(struct vcpu *vcpu, u32 msr, u64 value);
 
 /* CPUID with what depends on this vCPU and its state filled in. */
 void vcpu_cpuid(struct vcpu *vcpu, u32 leaf, u32 subleaf, u32 out[4]);
+
+/* What a dead vCPU looked like: registers, and the engine's record of what ran last, as text of several lines; free it with
+   free(). NULL when out of memory. vCPU not running. */
+char *vcpu_report(const struct vcpu *vcpu);
 
 /* A random number for RDRAND and RDSEED: through the gate's source of randomness, deterministic in icount mode. */
 u64 vcpu_random(struct vcpu *vcpu);

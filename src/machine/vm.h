@@ -25,6 +25,11 @@
 
 enum { VM_MAX_VCPUS = 64 };
 
+/* Frequency of the TSC where the configuration does not say: one tick an instruction under icount, else a round number that
+   does not depend on the host. */
+#define VM_TSC_HZ_ICOUNT UINT64_C(1000000000)
+#define VM_TSC_HZ_HOST   UINT64_C(2000000000)
+
 enum vm_stop_reason {
     VM_STOP_NONE,
     VM_STOP_POWEROFF,   /* S5 */
@@ -34,51 +39,59 @@ enum vm_stop_reason {
     VM_STOP_REQUEST,    /* vm_stop by the user */
     VM_STOP_BUDGET,     /* vm_run's instruction limit */
     VM_STOP_HOOK,
-    VM_STOP_ERROR,      /* vm->stop_error says what */
+    VM_STOP_ERROR, /* vm->stop_error says what */
 };
 
 struct vm_config {
     const char *name;
-    u64 ram_size;    /* bytes, multiple of 4096 */
-    unsigned vcpus;  /* 1..VM_MAX_VCPUS */
+    u64 ram_size;   /* bytes, multiple of 4096 */
+    unsigned vcpus; /* 1..VM_MAX_VCPUS */
     struct cpu_model cpu;
     enum clock_driver clock;
-    u64 tsc_hz;      /* 0: 1 GHz under icount, a stable default of 2 GHz otherwise */
-    i64 rtc_start;   /* seconds since 1970 that the RTC starts at */
+    u64 tsc_hz;    /* 0: 1 GHz under icount, a stable default of 2 GHz otherwise */
+    i64 rtc_start; /* seconds since 1970 that the RTC starts at */
     bool no_reboot;
     u64 random_seed; /* icount: RDRAND and other randomness come from it; 0 with the host clock: host entropy */
 };
 
 struct vm {
-    struct vm_config config;
-    pthread_mutex_t device_lock;
+    struct vm_config config;     // not saved: what the machine was made from; snapshots carry it as text
+    pthread_mutex_t device_lock; // not saved: host object
     struct clock clock;
-    struct timer_queue timers;
-    struct gate gate;
-    struct memory memory;
-    struct port_map ports;
-    struct irq_router irqs;
-    struct device *devices; /* in order of creation */
-    struct vcpu *vcpus[VM_MAX_VCPUS];
-    unsigned nvcpus;
-    unsigned turn;          /* index of the vCPU whose turn it is; saved, so that a restored icount run goes on alike */
-    u64 turn_left;          /* instructions left in its turn */
-    u32 requests;           /* atomic; VM_REQ_* */
-    enum vm_stop_reason stop_reason;
-    int exit_code;
-    struct error stop_error;
-    struct vm_private *private; /* machine/vm.c: run loop, park, wakeups */
-    void *board;            /* the board's own part */
-    void (*on_reset)(struct vm *vm, void *opaque); /* after devices and vCPUs were reset: reload the kernel */
-    void *on_reset_opaque;
-    /* Observers for the public API; may be NULL. Called on the vCPU thread with no lock. */
-    void (*on_event)(struct vm *vm, const char *event, void *opaque);
-    void *on_event_opaque;
-    const struct trace_ops *trace; /* observers of what the guest does, or NULL; set by vm_set_trace */
-    void *trace_opaque;
+    struct timer_queue timers;        /* next_order alone: armed timers are in the state of their devices */
+    struct gate gate;                 // not saved: what waits at the gate is outside the machine
+    struct memory memory;             // not saved: has a section of its own (vm_state.h)
+    struct port_map ports;            // not saved: wiring, with the owners' state behind it
+    struct irq_router irqs;           // not saved: has a section of its own
+    struct device *devices;           // not saved: in order of creation; each has a section of its own
+    struct device **devices_last;     // not saved: where the next device is linked
+    struct vcpu *vcpus[VM_MAX_VCPUS]; // not saved: each has a section of its own
+    unsigned nvcpus;                  // not saved: configuration
+    u32 turn; /* index of the vCPU whose turn it is; saved, so that a restored icount run goes on alike */
+    u64 turn_left;                   /* instructions left in its turn */
+    u64 random_state;                /* of the generator behind vcpu_random with the icount clock */
+    u32 requests;                    // not saved: atomic, VM_REQ_*; a save waits until they are served
+    enum vm_stop_reason stop_reason; // not saved: about the last vm_run
+    int exit_code;                   // not saved: with VM_STOP_DEBUG_EXIT
+    struct error stop_error;         // not saved: with VM_STOP_ERROR
+    struct vm_private *private;      // not saved: machine/vm.c: run loop, park, wakeups
+    const char *board_name;          // not saved: compared with the snapshot's; NULL: none
+    void *board;                     // not saved: the board's own part ...
+    void (*board_free)(
+        struct vm *vm); // not saved: ... and what ends it, before the devices are freed; may be NULL
+    /* After devices and vCPUs were reset, with the device lock held: reload the kernel. May be NULL. */
+    int (*on_reset)(struct vm *vm, void *opaque, struct error *err); // not saved: wiring
+    void *on_reset_opaque;                                           // not saved: wiring
+    /* Observers for the public API; may be NULL. `event` is "RESET", "SHUTDOWN" (the guest has ended), "STOP" or "RESUME".
+       Called with no lock on the thread that caused it. */
+    void (*on_event)(struct vm *vm, const char *event, void *opaque); // not saved: wiring
+    void *on_event_opaque;                                            // not saved: wiring
+    const struct trace_ops
+        *trace;         // not saved: observers of what the guest does, or NULL; set by vm_set_trace
+    void *trace_opaque; // not saved: wiring
 };
 
-enum { VM_REQ_RESET = 1, VM_REQ_POWEROFF = 2, VM_REQ_STOP = 4, VM_REQ_PARK = 8, VM_REQ_DEBUG_EXIT = 16 };
+enum { VM_REQ_RESET = 1, VM_REQ_POWEROFF = 2, VM_REQ_STOP = 4, VM_REQ_DEBUG_EXIT = 8 };
 
 /* Make a VM with vCPUs (no engine yet), RAM block and clock, but no devices: the board adds them. NULL with `err`. */
 struct vm *vm_new(const struct vm_config *config, struct error *err);
@@ -94,32 +107,41 @@ static inline void vm_set_trace(struct vm *vm, const struct trace_ops *trace, vo
     vm->trace_opaque = opaque;
 }
 
-/* Put devices, router and vCPUs in their power-up state, then call on_reset. VM parked or not running. */
-void vm_reset(struct vm *vm);
+/* Put router, devices and vCPUs in their power-up state, then call on_reset, which may fail. VM parked or not running. */
+MUST_CHECK int vm_reset(struct vm *vm, struct error *err);
 
 /*
  * Run until something ends or interrupts it; `max_insns` bounds the instructions of all vCPUs together (UINT64_MAX: no
- * bound). Called by one thread at a time. A stop for VM_STOP_REQUEST or BUDGET can be followed by another vm_run.
+ * bound). Called by one thread at a time. After VM_STOP_REQUEST, BUDGET and HOOK another vm_run goes on; after the other
+ * reasons it comes back at once with the same one until vm_reset.
  */
 enum vm_stop_reason vm_run(struct vm *vm, u64 max_insns);
 
-/* Requests, from any thread or from a device with its lock held; served at the next instruction boundary. */
+/* Requests, from any thread or from a device with its lock held; served at the next instruction boundary. vm_stop while no
+   vm_run is under way ends the next one before its first instruction. */
 void vm_request_reset(struct vm *vm);
 void vm_request_poweroff(struct vm *vm);
 void vm_request_debug_exit(struct vm *vm, int code);
 void vm_stop(struct vm *vm);
 
 /* Stop the world: returns when every vCPU stands at an instruction boundary and no device works; vm_unpark lets them go
-   on. Not from a vCPU thread. Nests. */
+   on. Guest time stands still meanwhile. Nests. On the thread that is inside vm_run (hooks, devices) both do nothing. */
 void vm_park(struct vm *vm);
 void vm_unpark(struct vm *vm);
 
-/* Pause and resume as a user sees them: the clock stands still while paused. */
+/* Pause and resume as a user sees them: the clock stands still while paused, vm_run stays inside. Not on the thread that is
+   inside vm_run. */
 void vm_pause(struct vm *vm);
 void vm_resume(struct vm *vm);
 bool vm_paused(const struct vm *vm);
 
-static inline void vm_lock(struct vm *vm) { pthread_mutex_lock(&vm->device_lock); }
-static inline void vm_unlock(struct vm *vm) { pthread_mutex_unlock(&vm->device_lock); }
+static inline void vm_lock(struct vm *vm)
+{
+    pthread_mutex_lock(&vm->device_lock);
+}
+static inline void vm_unlock(struct vm *vm)
+{
+    pthread_mutex_unlock(&vm->device_lock);
+}
 
 #endif
