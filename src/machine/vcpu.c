@@ -197,3 +197,24 @@ u64 vcpu_random(struct vcpu *vcpu)
     }
     return value;
 }
+
+/* ---- CPUID ---- */
+
+void vcpu_cpuid(struct vcpu *vcpu, u32 leaf, u32 subleaf, u32 out[4])
+{
+    const struct vm_config *config = &vcpu->vm->config;
+    const struct vcpu_state *s = &vcpu->state;
+    const struct cpuid_inputs inputs = {
+        .apic_id = vcpu->index,
+        .vcpus = vcpu->vm->nvcpus,
+        .apic_enabled = s->apic_base & IA32_APIC_BASE_ENABLE,
+        .code64 = vcpu_64bit(s),
+        .cr4 = s->cr4,
+        .xcr0 = s->xcr0,
+        .xss = s->xss,
+        .tsc_hz = config->tsc_hz,
+        .apic_hz = VM_APIC_HZ,
+    };
+
+    cpuid_leaf(&config->cpu, &inputs, leaf, subleaf, out);
+}

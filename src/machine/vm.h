@@ -30,6 +30,9 @@ enum { VM_MAX_VCPUS = 64 };
 #define VM_TSC_HZ_ICOUNT UINT64_C(1000000000)
 #define VM_TSC_HZ_HOST   UINT64_C(2000000000)
 
+/* Clock of the local APICs' timers. */
+#define VM_APIC_HZ UINT64_C(1000000000)
+
 enum vm_stop_reason {
     VM_STOP_NONE,
     VM_STOP_POWEROFF,   /* S5 */

@@ -19,7 +19,10 @@ struct fake {
     unsigned runs, interrupts, changes;
 };
 
-static inline struct fake *fake_of(const struct vcpu *vcpu) { return vcpu->engine_vcpu; }
+static inline struct fake *fake_of(const struct vcpu *vcpu)
+{
+    return vcpu->engine_vcpu;
+}
 
 static int fake_attach(struct vcpu *vcpu, struct error *err)
 {
@@ -33,8 +36,14 @@ static void fake_detach(struct vcpu *vcpu)
     vcpu->engine_vcpu = NULL;
 }
 
-static void fake_state_changed(struct vcpu *vcpu) { fake_of(vcpu)->changes++; }
-static u64 fake_retired(const struct vcpu *vcpu) { return fake_of(vcpu)->retired; }
+static void fake_state_changed(struct vcpu *vcpu)
+{
+    fake_of(vcpu)->changes++;
+}
+static u64 fake_retired(const struct vcpu *vcpu)
+{
+    return fake_of(vcpu)->retired;
+}
 
 static void fake_boundary(struct vcpu *vcpu)
 {
@@ -128,9 +137,11 @@ static inline int fake_on_reset(struct vm *vm, void *opaque, struct error *err)
     return memory_poke(&vm->memory, 0, fake->program, strlen(fake->program)) ? 0 : error_set(err, "no RAM");
 }
 
-static inline void fake_vm_new(struct fake_vm *fake, const char *program, unsigned vcpus, enum clock_driver clock)
+static inline void fake_vm_new(struct fake_vm *fake, const char *program, unsigned vcpus,
+                               enum clock_driver clock)
 {
-    struct vm_config config = {.name = "test", .ram_size = MIB(1), .vcpus = vcpus, .clock = clock, .random_seed = 7};
+    struct vm_config config = {
+        .name = "test", .ram_size = MIB(1), .vcpus = vcpus, .clock = clock, .random_seed = 7};
     struct error err = {.text = ""};
 
     for (unsigned i = 0; i < X86_FEATURE_COUNT; i++)
@@ -148,8 +159,8 @@ static inline void fake_vm_new(struct fake_vm *fake, const char *program, unsign
                                     .name = "ram"};
     fake->vm->on_reset = fake_on_reset;
     fake->vm->on_reset_opaque = fake;
-    if (memory_add_region(&fake->vm->memory, &fake->ram, &err) || vm_set_engine(fake->vm, &fake_engine, &err) ||
-        vm_reset(fake->vm, &err))
+    if (memory_add_region(&fake->vm->memory, &fake->ram, &err) ||
+        vm_set_engine(fake->vm, &fake_engine, &err) || vm_reset(fake->vm, &err))
         abort();
 }
 

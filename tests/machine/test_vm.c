@@ -22,7 +22,8 @@ static void test_turns_are_equal_and_in_order(void **state)
 
     fake_vm_new(&fake, "j", 3, CLOCK_ICOUNT);
     assert_int_equal(vm_run(fake.vm, TURN + 10), VM_STOP_BUDGET);
-    assert_int_equal(fake.vm->vcpus[1]->state.icount, TURN); /* the one after vCPU 0, whose turn reset left over */
+    assert_int_equal(fake.vm->vcpus[1]->state.icount,
+                     TURN); /* the one after vCPU 0, whose turn reset left over */
     assert_int_equal(fake.vm->vcpus[2]->state.icount, 10);
     assert_int_equal(vm_run(fake.vm, 3 * TURN), VM_STOP_BUDGET);
     assert_int_equal(fake.vm->vcpus[0]->state.icount, TURN);
@@ -50,8 +51,8 @@ static void test_turns_do_not_depend_on_interruptions(void **state)
     }
     for (unsigned i = 0; i < 3; i++)
         assert_int_equal(whole.vm->vcpus[i]->state.icount, cut.vm->vcpus[i]->state.icount);
-    assert_memory_equal(&(struct vm_hash[]){vm_state_hash(whole.vm)}, &(struct vm_hash[]){vm_state_hash(cut.vm)},
-                        sizeof(struct vm_hash));
+    assert_memory_equal(&(struct vm_hash[]){vm_state_hash(whole.vm)},
+                        &(struct vm_hash[]){vm_state_hash(cut.vm)}, sizeof(struct vm_hash));
     vm_free(whole.vm);
     vm_free(cut.vm);
 }
@@ -187,7 +188,10 @@ static void test_idle_warps_the_icount_clock(void **state)
     vm_free(fake.vm);
 }
 
-static void stop_vm(void *opaque) { vm_stop(opaque); }
+static void stop_vm(void *opaque)
+{
+    vm_stop(opaque);
+}
 
 /* Halted, with nothing but a timer to wake it: the timer fires, and the run ends by what it does. */
 static void test_host_idle_wakes_for_a_timer(void **state)
@@ -228,8 +232,14 @@ static void debug_exit_write(void *opaque, u64 offset, unsigned size, u64 value)
     vm_request_debug_exit(opaque, (int)value);
 }
 
-static void reset_write(void *opaque, u64 offset, unsigned size, u64 value) { vm_request_reset(opaque); }
-static void poweroff_write(void *opaque, u64 offset, unsigned size, u64 value) { vm_request_poweroff(opaque); }
+static void reset_write(void *opaque, u64 offset, unsigned size, u64 value)
+{
+    vm_request_reset(opaque);
+}
+static void poweroff_write(void *opaque, u64 offset, unsigned size, u64 value)
+{
+    vm_request_poweroff(opaque);
+}
 static const struct io_ops debug_exit_ops = {.write = debug_exit_write};
 static const struct io_ops reset_ops = {.write = reset_write};
 static const struct io_ops poweroff_ops = {.write = poweroff_write};
@@ -293,7 +303,10 @@ static void test_reset_request(void **state)
     vm_free(fake.vm);
 }
 
-static int failing_reset(struct vm *vm, void *opaque, struct error *err) { return error_set(err, "kernel is gone"); }
+static int failing_reset(struct vm *vm, void *opaque, struct error *err)
+{
+    return error_set(err, "kernel is gone");
+}
 
 static void test_reset_that_fails_stops_with_its_text(void **state)
 {
@@ -430,9 +443,18 @@ static void check_park(const char *program, enum clock_driver clock)
     vm_free(fake.vm);
 }
 
-static void test_park_running(void **state) { check_park("nj", CLOCK_ICOUNT); }
-static void test_park_running_on_host_clock(void **state) { check_park("nj", CLOCK_HOST); }
-static void test_park_idle(void **state) { check_park("h", CLOCK_HOST); }
+static void test_park_running(void **state)
+{
+    check_park("nj", CLOCK_ICOUNT);
+}
+static void test_park_running_on_host_clock(void **state)
+{
+    check_park("nj", CLOCK_HOST);
+}
+static void test_park_idle(void **state)
+{
+    check_park("h", CLOCK_HOST);
+}
 
 static void test_pause_and_resume(void **state)
 {
@@ -473,7 +495,10 @@ static void test_pause_and_resume(void **state)
     vm_free(fake.vm);
 }
 
-static void deliver_stop(void *opaque, const u8 *bytes, size_t len) { vm_stop(opaque); }
+static void deliver_stop(void *opaque, const u8 *bytes, size_t len)
+{
+    vm_stop(opaque);
+}
 
 /* A sleeping guest hears the gate; so does a busy one. */
 static void test_gate_reaches_idle_and_busy_guests(void **state)
