@@ -190,6 +190,7 @@ def static_checks(report, build):
     sources = run(["git", "ls-files", "-co", "--exclude-standard", "*.c", "*.h"])[1].split()
     sources = [name for name in sources if (ROOT / name).exists()]
     one_check(report, "check layers", ["tools/check-layers.py"])
+    one_check(report, "check state", ["tools/check-state.py"])
     one_check(report, "check format", ["clang-format", "--dry-run", "-Werror"] + sources)
     cache = Path(build) / "cppcheck"
     cache.mkdir(exist_ok=True)

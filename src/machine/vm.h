@@ -79,9 +79,9 @@ struct vm {
     struct error stop_error;         // not saved: with VM_STOP_ERROR
     struct vm_private *private;      // not saved: machine/vm.c: run loop, park, wakeups
     const char *board_name;          // not saved: compared with the snapshot's; NULL: none
-    void *board;                     // not saved: the board's own part ...
-    void (*board_free)(
-        struct vm *vm); // not saved: ... and what ends it, before the devices are freed; may be NULL
+    void *board;                     // not saved: the board's own part
+    /* Ends the board's own part, before the devices are freed; may be NULL. */
+    void (*board_free)(struct vm *vm); // not saved: wiring
     /* After devices and vCPUs were reset, with the device lock held: reload the kernel. May be NULL. */
     int (*on_reset)(struct vm *vm, void *opaque, struct error *err); // not saved: wiring
     void *on_reset_opaque;                                           // not saved: wiring
