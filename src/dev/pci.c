@@ -383,6 +383,8 @@ u32 pci_config_read(struct pci_device *pci, unsigned offset, unsigned size)
 {
     u8 bytes[4] = {0};
 
+    if (pci->config_reading)
+        pci->config_reading(pci, offset, size);
     for (unsigned i = 0; i < size && offset + i < PCI_CONFIG_SIZE; i++) {
         bytes[i] = pci->config[offset + i];
         if (offset + i == PCI_STATUS && pci->intx)

@@ -78,7 +78,8 @@ struct pci_device {
     const char *name;                 // not saved: wiring
     /* What byte `reg` becomes when `value`, masked already, is written over `old`. May be NULL. */
     u8 (*config_filter)(struct pci_device *pci, unsigned reg, u8 old, u8 value); // not saved: description
-    /* Bytes [offset, offset+size) were written. May be NULL. */
+    /* Bytes [offset, offset+size) are about to be read, or were written. May be NULL. */
+    void (*config_reading)(struct pci_device *pci, unsigned offset, unsigned size); // not saved: description
     void (*config_written)(struct pci_device *pci, unsigned offset, unsigned size); // not saved: description
 };
 extern const struct state_table pci_device_state_table;
