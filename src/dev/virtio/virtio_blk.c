@@ -247,7 +247,7 @@ static void blk_complete(void *opaque, unsigned tag, i64 result)
     }
     if (request->block.op == BLOCK_READ)
         virtqueue_complete(queue, &request->chain, request->block.length);
-    if (virtio_running(&blk->virtio) &&
+    if (queue->enabled && virtio_running(&blk->virtio) &&
         !virtqueue_copy_in(queue, &request->chain, request->chain.write_bytes - 1, &status, 1))
         virtio_broken(&blk->virtio, "a request's status is not in memory");
     virtio_queue_done(&blk->virtio, 0, (u16)tag, (u32)request->chain.write_bytes);
