@@ -86,6 +86,7 @@ enum {
     MISC_ENABLE_LIMIT_CPUID = 1 << 22
 };
 enum { SPEC_CTRL_IBRS = 1 << 0, SPEC_CTRL_STIBP = 1 << 1, SPEC_CTRL_SSBD = 1 << 2 };
+enum { PRED_CMD_IBPB = 1 << 0 };
 
 /* IA32_ARCH_CAPABILITIES as this VMM has it: it executes nothing speculatively, so none of the known leaks is there, and
    IBRS is as good as always on. Operating systems leave out their costly mitigations. */

@@ -262,6 +262,17 @@ static bool intc_msr_write(void *opaque, u32 msr, u64 value)
     return msr != 0x8ff;
 }
 
+/* What tells an operating system that it needs no mitigations. */
+static void test_speculation(void **state)
+{
+    assert_true(rdmsr(MSR_ARCH_CAPABILITIES) & ARCH_CAP_RDCL_NO);
+    assert_refused(MSR_ARCH_CAPABILITIES, ARCH_CAPABILITIES);
+    assert_wrmsr(MSR_SPEC_CTRL, SPEC_CTRL_IBRS, SPEC_CTRL_IBRS);
+    assert_refused(MSR_SPEC_CTRL, SPEC_CTRL_SSBD);
+    assert_true(vcpu_wrmsr(vcpu, MSR_PRED_CMD, PRED_CMD_IBPB));
+    assert_refused(MSR_PRED_CMD, 2);
+}
+
 static void test_local_apic(void **state)
 {
     static const struct vcpu_intc_ops ops = {
@@ -298,6 +309,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_tsc, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_machine_check, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_odds_and_ends, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_speculation, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_local_apic, set_up, tear_down),
     };
 
