@@ -14,7 +14,7 @@
 #include "machine/vm.h"
 
 struct chardev;       /* host/char.h: a serial line's other end */
-struct block_backend; /* host/: a disk's content */
+struct block_backend; /* host/block.h: a disk's content */
 
 #define PC_BOARD_NAME "pc-1"
 
@@ -34,11 +34,11 @@ struct pc_config {
     const char *append;   /* kernel's command line; NULL: none */
     const char *firmware; /* path of a ROM; NULL: none */
     struct chardev *serial[PC_SERIAL_PORTS]; /* NULL: the UART is there, with nothing on its line */
-    struct block_backend *disks[PC_DISKS];        /* virtio-blk, in slots PC_SLOT_FIRST_FREE and up */
+    struct block_backend *disks[PC_DISKS];   /* virtio-blk, in slots PC_SLOT_FIRST_FREE and up */
     unsigned ndisks;
     struct pc_debugcon debugcons[PC_DEBUGCONS];
     unsigned ndebugcons;
-    bool debug_exit; /* the isa-debug-exit device ... */
+    bool debug_exit;     /* the isa-debug-exit device ... */
     u16 debug_exit_port; /* ... at this port */
 };
 

@@ -269,9 +269,9 @@ void vm_free(struct vm *vm)
     assert(!vm->private->inside);
     stop_alarm(vm->private);
     detach_engines(vm);
+    device_free_all(vm);
     if (vm->board_free)
         vm->board_free(vm);
-    device_free_all(vm);
     for (unsigned i = 0; i < vm->nvcpus; i++)
         free(vm->vcpus[i]);
     gate_free(&vm->gate);

@@ -80,7 +80,7 @@ struct vm {
     struct vm_private *private;      // not saved: machine/vm.c: run loop, park, wakeups
     const char *board_name;          // not saved: compared with the snapshot's; NULL: none
     void *board;                     // not saved: the board's own part
-    /* Ends the board's own part, before the devices are freed; may be NULL. */
+    /* Ends the board's own part, after the devices were freed; may be NULL. */
     void (*board_free)(struct vm *vm); // not saved: wiring
     /* After devices and vCPUs were reset, with the device lock held: reload the kernel. May be NULL. */
     int (*on_reset)(struct vm *vm, void *opaque, struct error *err); // not saved: wiring
