@@ -182,6 +182,8 @@ struct interp {
     struct vcpu_state *state;
     struct memory *memory;
     bool amd;
+    bool has_1g_pages;
+    u64 phys_reserved; /* address bits of a paging-structure entry from MAXPHYADDR to 51 */
 
     /* A read-modify-write that cannot be done in place (mem.h). */
     struct {

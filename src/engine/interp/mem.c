@@ -1,0 +1,580 @@
+/*
+ * Guest memory for the interpreter: segment checks, page walks, the software TLB, and every access that is not a plain one.
+ */
+#include "engine/interp/mem.h"
+
+/* ---- segmentation (SDM 3A 5.3, 5.5, 5.6) ---- */
+
+static _Noreturn void segment_fault(struct interp *c, const struct cell *i, unsigned seg)
+{
+    interp_fault(c, i, seg == SEG_SS ? VEC_SS : VEC_GP, 0);
+}
+
+static bool segment_type_allows(const struct seg *seg, enum mem_access access)
+{
+    if (seg->attr & SEG_CODE)
+        return access == MEM_READ && (seg->attr & SEG_WRITE);
+    return access == MEM_READ || (seg->attr & SEG_WRITE);
+}
+
+static bool segment_limit_allows(const struct seg *seg, u64 offset, unsigned size)
+{
+    u64 last = offset + size - 1;
+
+    if ((seg->attr & (SEG_CODE | SEG_EXPAND_DOWN)) == SEG_EXPAND_DOWN)
+        return offset > seg->limit && last <= (seg->attr & SEG_DB ? 0xffffffffu : 0xffffu);
+    return last <= seg->limit || seg->limit == 0xffffffffu;
+}
+
+u64 interp_linear(struct interp *c, const struct cell *i, unsigned seg, u64 offset, unsigned size,
+                  enum mem_access access)
+{
+    const struct seg *sg = &c->state->seg[seg];
+
+    if ((c->mode & MODE_CODE_MASK) == MODE_CODE64)
+        return offset + c->seg_base[seg];
+    if (!(c->mode & MODE_REAL)) {
+        if (sg->attr & SEG_UNUSABLE || !segment_type_allows(sg, access))
+            segment_fault(c, i, seg);
+    }
+    if (!segment_limit_allows(sg, offset, size))
+        segment_fault(c, i, seg);
+    return (u32)(sg->base + offset);
+}
+
+u64 interp_ea_offset(struct interp *c, const struct cell *i)
+{
+    const struct vcpu_state *s = c->state;
+    u64 offset = s->gpr[i->base] + (s->gpr[i->index] << i->scale) + (u64)i->disp;
+
+    if (i->flags & CELL_ADDR32)
+        return (u32)offset;
+    return i->flags & CELL_ADDR16 ? (u16)offset : offset;
+}
+
+u64 interp_ea_slow(struct interp *c, const struct cell *i, unsigned size, enum mem_access access)
+{
+    u64 offset = interp_ea_offset(c, i);
+
+    if ((c->mode & MODE_FLAT) && (i->seg == SEG_DS || i->seg == SEG_SS || i->seg == SEG_ES))
+        return offset;
+    return interp_linear(c, i, i->seg, offset, size, access);
+}
+
+/* ---- page walks (SDM 3A 4.3 to 4.7) ---- */
+
+enum { PTE_P = 1 << 0, PTE_W = 1 << 1, PTE_U = 1 << 2, PTE_A = 1 << 5, PTE_D = 1 << 6, PTE_PS = 1 << 7, PTE_G = 1 << 8 };
+#define PTE_NX       (1ull << 63)
+#define PTE_PHYS     0x000ffffffffff000ull
+#define PTE_PAE_HIGH 0x7ff0000000000000ull /* reserved in PAE paging, ignored in 4-level paging */
+
+struct walk {
+    u64 phys;      /* of the page, masked to 4 KiB */
+    bool write;    /* W in every level */
+    bool user;     /* U in every level */
+    bool nx;       /* NX in any level */
+    bool global, dirty, large;
+    bool fault;
+    u32 error;     /* PF_P and PF_RSVD, when fault */
+};
+
+/* A paging-structure entry in host memory, or NULL when it is not in RAM or ROM. */
+static void *entry_host(struct interp *c, u64 phys, struct mem_block **block, u64 *offset)
+{
+    const struct mem_range *r = memory_find(c->memory, phys);
+
+    if (!r || !r->read_block)
+        return NULL;
+    *block = r->read_block;
+    *offset = phys - r->start + r->read_offset;
+    return r->read_block->host + *offset;
+}
+
+/* Read an entry of `size` bytes; marks its page in deterministic mode, so that stores to it drop what is cached. */
+static u64 entry_read(struct interp *c, u64 phys, unsigned size)
+{
+    struct mem_block *block;
+    u64 offset;
+    void *host = entry_host(c, phys & c->memory->a20_mask, &block, &offset);
+
+    if (!host)
+        return UINT64_MAX; /* nobody answers: reserved bits or a nonsense page, as on a bus that floats high */
+    if (c->memory->track_page_tables && !(mem_block_marks(block, offset) & PAGE_TABLE))
+        memory_protect(c->memory, block, offset, PAGE_TABLE);
+    return size == 8 ? __atomic_load_n((u64 *)host, __ATOMIC_RELAXED) : __atomic_load_n((u32 *)host, __ATOMIC_RELAXED);
+}
+
+/* Set A, or A and D, by compare-and-swap; false when the entry is not what was read any more: walk again. */
+static bool entry_set(struct interp *c, u64 phys, unsigned size, u64 seen, u64 bits)
+{
+    struct mem_block *block;
+    u64 offset;
+    void *host;
+    bool ok;
+
+    if ((seen & bits) == bits)
+        return true;
+    host = entry_host(c, phys & c->memory->a20_mask, &block, &offset);
+    if (!host || block->readonly)
+        return true;
+    if (size == 8) {
+        ok = __atomic_compare_exchange_n((u64 *)host, &seen, seen | bits, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+    } else {
+        u32 seen32 = (u32)seen;
+
+        ok = __atomic_compare_exchange_n((u32 *)host, &seen32, seen32 | (u32)bits, false, __ATOMIC_SEQ_CST,
+                                         __ATOMIC_RELAXED);
+    }
+    mem_block_set_dirty(block, offset);
+    if (ok && (mem_block_marks(block, offset) & PAGE_CODE))
+        memory_written(c->memory, block, offset, size);
+    return ok;
+}
+
+static void walk_fault(struct walk *w, u32 error)
+{
+    w->fault = true;
+    w->error = error;
+}
+
+struct level {
+    u64 entry, phys;
+    unsigned size;
+};
+
+/* Whether the access that the walk is for is allowed (SDM 3A 4.6.1). `rights` is the TLB the access goes through. */
+static bool walk_allows(const struct interp *c, const struct walk *w, unsigned rights, enum mem_access access)
+{
+    const struct vcpu_state *s = c->state;
+
+    if (access == MEM_EXEC && w->nx)
+        return false;
+    if (rights == TLB_USER)
+        return w->user && (access != MEM_WRITE || w->write);
+    if (access == MEM_EXEC)
+        return !(w->user && (s->cr4 & CR4_SMEP));
+    if (w->user && (s->cr4 & CR4_SMAP) && rights != TLB_SUPER_AC)
+        return false;
+    return access != MEM_WRITE || w->write || !(s->cr0 & CR0_WP);
+}
+
+/* Walk the paging structures for `lin`. Sets A (and D for a permitted write) on success. */
+static void walk_tables(struct interp *c, u64 lin, unsigned rights, enum mem_access access, struct walk *w)
+{
+    const struct vcpu_state *s = c->state;
+    bool pae = s->cr4 & CR4_PAE, lma = s->efer & EFER_LMA, nxe = s->efer & EFER_NXE;
+    u64 phys_limit_mask = c->phys_reserved; /* bits from MAXPHYADDR to 51 */
+    struct level levels[5];
+    unsigned n, nlevels, size = pae ? 8 : 4, shift;
+    u64 table, entry, bits;
+
+again:
+    n = 0;
+    *w = (struct walk){.write = true, .user = true};
+    if (lma) {
+        nlevels = s->cr4 & CR4_LA57 ? 5 : 4;
+        table = s->cr3 & PTE_PHYS;
+    } else if (pae) {
+        u64 pdpte = s->pdptr[lin >> 30 & 3];
+
+        if (!(pdpte & PTE_P)) {
+            walk_fault(w, 0);
+            return;
+        }
+        nlevels = 2;
+        table = pdpte & PTE_PHYS;
+    } else {
+        nlevels = 2;
+        table = s->cr3 & 0xfffff000u;
+    }
+    for (unsigned level = nlevels;; level--) {
+        unsigned index_bits = pae ? 9 : 10;
+        u64 reserved = 0;
+        bool leaf;
+
+        shift = PAGE_SHIFT + index_bits * (level - 1);
+        levels[n].phys = table + (lin >> shift & ((1u << index_bits) - 1)) * size;
+        levels[n].size = size;
+        entry = levels[n].entry = entry_read(c, levels[n].phys, size);
+        n++;
+        if (!(entry & PTE_P)) {
+            walk_fault(w, 0);
+            return;
+        }
+        leaf = level == 1 || ((entry & PTE_PS) && (pae ? level == 2 || (lma && level == 3 && c->has_1g_pages)
+                                                       : level == 2 && (s->cr4 & CR4_PSE)));
+        if (pae) {
+            reserved = phys_limit_mask | (nxe ? 0 : PTE_NX) | (lma ? 0 : PTE_PAE_HIGH);
+            if (leaf && level > 1)
+                reserved |= ((1ull << shift) - 1) & ~0x1fffull;
+            else if (!leaf && level > 1 && (entry & PTE_PS))
+                reserved |= PTE_PS; /* only in levels that have no large pages */
+            if (!lma && level == 2 && !leaf)
+                reserved &= ~(u64)PTE_PS;
+        } else if (leaf && level == 2) {
+            reserved = 1u << 21; /* PSE-36: bits 13 to 20 are address bits 32 to 39 */
+        }
+        if (entry & reserved) {
+            walk_fault(w, PF_P | PF_RSVD);
+            return;
+        }
+        w->write &= !!(entry & PTE_W);
+        w->user &= !!(entry & PTE_U);
+        w->nx |= pae && (entry & PTE_NX);
+        if (leaf)
+            break;
+        table = pae ? entry & PTE_PHYS : entry & 0xfffff000u;
+    }
+    if (!walk_allows(c, w, rights, access)) {
+        walk_fault(w, PF_P);
+        return;
+    }
+    for (unsigned l = 0; l < n; l++) {
+        bits = PTE_A;
+        if (l == n - 1 && access == MEM_WRITE)
+            bits |= PTE_D;
+        if (!entry_set(c, levels[l].phys, levels[l].size, levels[l].entry, bits))
+            goto again;
+    }
+    w->global = (entry & PTE_G) && (s->cr4 & CR4_PGE);
+    w->dirty = access == MEM_WRITE || (entry & PTE_D);
+    w->large = shift > PAGE_SHIFT;
+    if (!pae && shift > PAGE_SHIFT)
+        w->phys = (entry & 0xffc00000u) | (entry >> 13 & 0xff) << 32;
+    else
+        w->phys = pae ? entry & PTE_PHYS : entry & 0xfffff000u;
+    w->phys = (w->phys & ~((1ull << shift) - 1)) | (lin & ((1ull << shift) - 1) & PAGE_MASK);
+}
+
+/* ---- the TLB ---- */
+
+static bool canonical(const struct interp *c, u64 lin)
+{
+    unsigned unused = c->state->cr4 & CR4_LA57 ? 7 : 16;
+
+    return (u64)((i64)(lin << unused) >> unused) == lin;
+}
+
+/* Raise what an access to a non-canonical address raises. */
+static _Noreturn void canonical_fault(struct interp *c, const struct cell *i)
+{
+    interp_fault(c, i, i && i->seg == SEG_SS ? VEC_SS : VEC_GP, 0);
+}
+
+static unsigned current_rights(const struct interp *c)
+{
+    return (unsigned)((c->tlb - c->tlbs[0]) / TLB_ENTRIES);
+}
+
+static void tlb_note_large(struct interp *c, u64 lin)
+{
+    /* Every large page lies in one aligned GiB; a range of those is all that INVLPG needs to know. */
+    u64 lo = align_down(lin, GIB(1)), hi = lo + (GIB(1) - 1);
+
+    if (lo < c->large_lo)
+        c->large_lo = lo;
+    if (hi > c->large_hi)
+        c->large_hi = hi;
+}
+
+/* Fill the write side of an entry that was just written through: direct from now on if the page is ordinary RAM. */
+static void tlb_open_write(struct interp *c, struct tlb_entry *e, u64 page, const struct mem_range *r, u64 phys)
+{
+    u64 offset;
+
+    if (!r || !r->write_block || r->write_block != r->read_block || r->write_offset != r->read_offset)
+        return;
+    offset = phys - r->start + r->write_offset;
+    mem_block_set_dirty(r->write_block, offset);
+    if (mem_block_marks(r->write_block, offset) & (PAGE_CODE | PAGE_TABLE))
+        return;
+    e->tag_write = page;
+}
+
+/* The entry for an access that was allowed; `scratch` when it must not stay cached. Raises #PF and canonical faults. */
+static struct tlb_entry *translate(struct interp *c, const struct cell *i, unsigned rights, u64 lin,
+                                   enum mem_access access, struct tlb_entry *scratch)
+{
+    struct tlb_entry *e = tlb_slot(c->tlbs[rights], lin);
+    u64 page = lin & PAGE_MASK;
+    const struct vcpu_state *s = c->state;
+    const struct mem_range *r;
+    struct walk w;
+
+    if (!(e->tag_read & TLB_INVALID) && (e->tag_read & PAGE_MASK) == page) {
+        if (access == MEM_READ || (access == MEM_EXEC && (e->phys & TLB_PHYS_EXEC)))
+            return e;
+        if (access == MEM_WRITE && (e->phys & TLB_PHYS_WRITE)) {
+            if (e->tag_write & TLB_INVALID) {
+                e->tag_write = page | TLB_SLOW;
+                tlb_open_write(c, e, page, memory_find(c->memory, e->phys & PAGE_MASK), e->phys & PAGE_MASK);
+            }
+            return e;
+        }
+    }
+    c->counters.tlb_misses++;
+    if (s->cr0 & CR0_PG) {
+        if ((s->efer & EFER_LMA) && !canonical(c, lin))
+            canonical_fault(c, i);
+        walk_tables(c, lin, rights, access, &w);
+        if (w.fault) {
+            u32 error = w.error | (access == MEM_WRITE ? PF_W : 0) | (rights == TLB_USER ? PF_U : 0);
+
+            if (access == MEM_EXEC && ((s->cr4 & CR4_SMEP) || ((s->cr4 & CR4_PAE) && (s->efer & EFER_NXE))))
+                error |= PF_I;
+            interp_page_fault(c, i, lin, error);
+        }
+        if (w.large)
+            tlb_note_large(c, lin);
+    } else {
+        w = (struct walk){.phys = page, .write = true, .user = true, .dirty = true};
+    }
+    w.phys &= c->memory->a20_mask;
+    if ((s->cr0 & CR0_PG) && access == MEM_EXEC && !walk_allows(c, &w, rights, MEM_READ))
+        e = scratch; /* executable and not readable (SMAP): data accesses must not find it */
+    r = memory_find(c->memory, w.phys);
+    e->phys = w.phys | (w.global ? TLB_PHYS_GLOBAL : 0);
+    if (!(s->cr0 & CR0_PG) || walk_allows(c, &w, rights, MEM_EXEC))
+        e->phys |= TLB_PHYS_EXEC;
+    if (w.dirty && (!(s->cr0 & CR0_PG) || walk_allows(c, &w, rights, MEM_WRITE)))
+        e->phys |= TLB_PHYS_WRITE;
+    e->tag_read = page | TLB_SLOW;
+    e->tag_write = page | TLB_INVALID;
+    if (r && r->read_block) {
+        e->tag_read = page;
+        e->addend = (u64)(uintptr_t)r->read_block->host + (w.phys - r->start) + r->read_offset - page;
+    }
+    if (access == MEM_WRITE) {
+        e->tag_write = page | TLB_SLOW;
+        tlb_open_write(c, e, page, r, w.phys);
+    }
+    c->tlb_used = true;
+    return e;
+}
+
+u64 interp_translate_exec(struct interp *c, const struct cell *i, u64 lin)
+{
+    struct tlb_entry scratch;
+    const struct tlb_entry *e = translate(c, i, c->cpl == 3 ? TLB_USER : TLB_SUPER, lin, MEM_EXEC, &scratch);
+
+    return (e->phys & PAGE_MASK) | (lin & ~PAGE_MASK);
+}
+
+void interp_tlb_flush(struct interp *c, bool keep_global)
+{
+    c->generation++;
+    if (!c->tlb_used)
+        return;
+    c->counters.tlb_flushes++;
+    for (unsigned t = 0; t < TLB_COUNT; t++)
+        for (struct tlb_entry *e = c->tlbs[t]; e < c->tlbs[t] + TLB_ENTRIES; e++)
+            if (!keep_global || !(e->phys & TLB_PHYS_GLOBAL))
+                e->tag_read = e->tag_write = TLB_INVALID;
+    if (!keep_global) {
+        c->tlb_used = false;
+        c->large_lo = UINT64_MAX;
+        c->large_hi = 0;
+    }
+}
+
+void interp_tlb_flush_page(struct interp *c, u64 lin)
+{
+    if (lin >= c->large_lo && lin <= c->large_hi) {
+        interp_tlb_flush(c, false);
+        return;
+    }
+    c->generation++;
+    for (unsigned t = 0; t < TLB_COUNT; t++) {
+        struct tlb_entry *e = tlb_slot(c->tlbs[t], lin);
+
+        if ((e->tag_read & PAGE_MASK) == (lin & PAGE_MASK))
+            e->tag_read = e->tag_write = TLB_INVALID;
+    }
+}
+
+void interp_tlb_protect(struct interp *c, struct mem_block *block, u64 offset)
+{
+    u64 host = (u64)(uintptr_t)block->host + (offset & PAGE_MASK);
+
+    for (unsigned t = 0; t < TLB_COUNT; t++)
+        for (struct tlb_entry *e = c->tlbs[t]; e < c->tlbs[t] + TLB_ENTRIES; e++)
+            if (!(e->tag_write & ~PAGE_MASK) && e->tag_write + e->addend == host)
+                e->tag_write |= TLB_INVALID;
+}
+
+/* ---- accesses ---- */
+
+/* Cut a linear address that ran over the top of the address space. */
+static u64 wrap_linear(const struct interp *c, u64 lin)
+{
+    return (c->mode & MODE_CODE_MASK) == MODE_CODE64 ? lin : (u32)lin;
+}
+
+static u64 host_load(const void *host, unsigned size)
+{
+    switch (size) {
+    case 1: return *(const volatile u8 *)host;
+    case 2: return *(const volatile u16_unaligned *)host;
+    case 4: return *(const volatile u32_unaligned *)host;
+    default: return *(const volatile u64_unaligned *)host;
+    }
+}
+
+static void host_store(void *host, unsigned size, u64 value)
+{
+    switch (size) {
+    case 1: *(volatile u8 *)host = (u8)value; break;
+    case 2: *(volatile u16_unaligned *)host = (u16)value; break;
+    case 4: *(volatile u32_unaligned *)host = (u32)value; break;
+    default: *(volatile u64_unaligned *)host = value; break;
+    }
+}
+
+/* One access inside a page, of 1, 2, 4 or 8 bytes, through an entry that allows it. */
+static u64 page_load(struct interp *c, const struct tlb_entry *e, u64 lin, unsigned size)
+{
+    u64 phys = (e->phys & PAGE_MASK) | (lin & ~PAGE_MASK);
+
+    if (!(e->tag_read & ~PAGE_MASK))
+        return host_load((const void *)(uintptr_t)(lin + e->addend), size);
+    return vcpu_mmio_read(c->vcpu, phys, size);
+}
+
+static void page_store(struct interp *c, const struct tlb_entry *e, u64 lin, unsigned size, u64 value)
+{
+    u64 phys = (e->phys & PAGE_MASK) | (lin & ~PAGE_MASK);
+    const struct mem_range *r;
+
+    if (!(e->tag_write & ~PAGE_MASK)) {
+        host_store((void *)(uintptr_t)(lin + e->addend), size, value);
+        return;
+    }
+    r = memory_find(c->memory, phys);
+    if (r && r->write_block) {
+        u64 offset = phys - r->start + r->write_offset;
+
+        host_store(r->write_block->host + offset, size, value);
+        memory_written(c->memory, r->write_block, offset, size);
+        return;
+    }
+    vcpu_mmio_write(c->vcpu, phys, size, value);
+}
+
+/* Accesses of any size with any rights, possibly over a page end; parts are powers of two, low addresses first. */
+static void load_any(struct interp *c, const struct cell *i, unsigned rights, u64 lin, u8 *to, unsigned size)
+{
+    struct tlb_entry scratch;
+
+    if (((lin ^ (lin + size - 1)) & PAGE_MASK) != 0)
+        translate(c, i, rights, wrap_linear(c, lin + size - 1), MEM_READ, &scratch);
+    while (size) {
+        const struct tlb_entry *e = translate(c, i, rights, lin, MEM_READ, &scratch);
+        unsigned room = PAGE_SIZE - (unsigned)(lin & ~PAGE_MASK), n = size < 8 ? size : 8;
+        u64 value;
+
+        while (n > room || (n & (n - 1)))
+            n = n > room && room < 8 ? room & -room : n & (n - 1);
+        value = page_load(c, e, lin, n);
+        memcpy(to, &value, n);
+        to += n;
+        size -= n;
+        lin = wrap_linear(c, lin + n);
+    }
+}
+
+static void store_any(struct interp *c, const struct cell *i, unsigned rights, u64 lin, const u8 *from, unsigned size)
+{
+    struct tlb_entry scratch;
+
+    if (((lin ^ (lin + size - 1)) & PAGE_MASK) != 0) {
+        translate(c, i, rights, lin, MEM_WRITE, &scratch);
+        translate(c, i, rights, wrap_linear(c, lin + size - 1), MEM_WRITE, &scratch);
+    }
+    while (size) {
+        const struct tlb_entry *e = translate(c, i, rights, lin, MEM_WRITE, &scratch);
+        unsigned room = PAGE_SIZE - (unsigned)(lin & ~PAGE_MASK), n = size < 8 ? size : 8;
+        u64 value = 0;
+
+        while (n > room || (n & (n - 1)))
+            n = n > room && room < 8 ? room & -room : n & (n - 1);
+        memcpy(&value, from, n);
+        page_store(c, e, lin, n, value);
+        from += n;
+        size -= n;
+        lin = wrap_linear(c, lin + n);
+    }
+}
+
+u64 interp_load_slow(struct interp *c, const struct cell *i, u64 lin, unsigned size)
+{
+    u64 value = 0;
+
+    c->cell = i;
+    load_any(c, i, current_rights(c), lin, (u8 *)&value, size);
+    return value;
+}
+
+void interp_store_slow(struct interp *c, const struct cell *i, u64 lin, unsigned size, u64 value)
+{
+    c->cell = i;
+    store_any(c, i, current_rights(c), lin, (const u8 *)&value, size);
+}
+
+void interp_load_bytes(struct interp *c, const struct cell *i, u64 lin, void *to, unsigned size)
+{
+    c->cell = i;
+    load_any(c, i, current_rights(c), lin, to, size);
+}
+
+void interp_store_bytes(struct interp *c, const struct cell *i, u64 lin, const void *from, unsigned size)
+{
+    c->cell = i;
+    store_any(c, i, current_rights(c), lin, from, size);
+}
+
+void interp_probe(struct interp *c, const struct cell *i, u64 lin, unsigned size, enum mem_access access)
+{
+    struct tlb_entry scratch;
+
+    c->cell = i;
+    translate(c, i, current_rights(c), lin, access, &scratch);
+    if (((lin ^ (lin + size - 1)) & PAGE_MASK) != 0)
+        translate(c, i, current_rights(c), wrap_linear(c, lin + size - 1), access, &scratch);
+}
+
+void *interp_rmw_slow(struct interp *c, const struct cell *i, u64 lin, unsigned size)
+{
+    struct tlb_entry scratch;
+
+    interp_probe(c, i, lin, size, MEM_WRITE);
+    if (((lin ^ (lin + size - 1)) & PAGE_MASK) == 0) {
+        const struct tlb_entry *e = translate(c, i, current_rights(c), lin, MEM_WRITE, &scratch);
+
+        if (!(e->tag_write & ~PAGE_MASK))
+            return (void *)(uintptr_t)(lin + e->addend);
+    }
+    load_any(c, i, current_rights(c), lin, c->bounce.data, size);
+    c->bounce.active = true;
+    c->bounce.size = (u8)size;
+    c->bounce.lin = lin;
+    return c->bounce.data;
+}
+
+void interp_rmw_finish(struct interp *c, const struct cell *i)
+{
+    c->bounce.active = false;
+    store_any(c, i, current_rights(c), c->bounce.lin, c->bounce.data, c->bounce.size);
+}
+
+u64 interp_load_system(struct interp *c, const struct cell *i, u64 lin, unsigned size)
+{
+    u64 value = 0;
+
+    load_any(c, i, TLB_SUPER, lin, (u8 *)&value, size);
+    return value;
+}
+
+void interp_store_system(struct interp *c, const struct cell *i, u64 lin, unsigned size, u64 value)
+{
+    store_any(c, i, TLB_SUPER, lin, (const u8 *)&value, size);
+}
