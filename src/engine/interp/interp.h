@@ -118,14 +118,14 @@ enum {
     MODE_SSE_CHECK = 1 << 9, /* some SSE exception is unmasked in MXCSR: handlers must look */
 };
 
-enum { BLOCK_MAX_CELLS = 48, PARTIAL_CELLS = BLOCK_MAX_CELLS + 1 };
+enum { BLOCK_MAX_CELLS = 48 };
 
 struct block {
     u64 rip; /* of the first instruction */
     u64 cs_base;
     u32 cs_limit;
     u32 mode;   /* MODE_*; BLOCK_DEAD once killed */
-    u64 page;   /* the page the code is in: number of the page in its mem_block, and which block (block.c) */
+    u64 page;   /* host address of the page that the code is in; BLOCK_NO_PAGE: not in RAM or ROM, not cached */
     u64 page2;  /* of its second page, or BLOCK_NO_PAGE; an instruction that crosses is alone in its block */
     u32 offset; /* of the code in its page */
     u16 ncells; /* instructions; one more cell follows, which ends the block if it does not end with a branch */
@@ -194,7 +194,7 @@ struct interp {
     } bounce;
 
     /* A fault on its way to run.c. */
-    jmp_buf unwind;
+    jmp_buf *unwind; /* where a fault goes: the loop, or the delivery of an event */
     struct {
         u8 vector;
         u32 error;
@@ -204,6 +204,8 @@ struct interp {
     i64 run_budget;      /* what `left` was when run began */
     bool tlb_used;       /* something was filled since the last flush */
     u64 large_lo, large_hi; /* linear range that large-page translations were cached from */
+    struct block *link_from; /* whose link[link_which] the loop may set to the block that it finds next */
+    unsigned link_which;
     u64 generation;      /* grows when a cached way from linear address to block may be wrong */
     struct tlb_entry tlbs[TLB_COUNT][TLB_ENTRIES];
     struct jump_entry jump[JUMP_ENTRIES];
@@ -215,8 +217,8 @@ struct interp {
     unsigned recent_next;
     struct {
         struct block head;
-        struct cell cells[PARTIAL_CELLS];
-    } partial; /* a copy of the first cells of a block, for exact budgets and single-stepping */
+        struct cell cells[2];
+    } single; /* a copy of one instruction, for exact budgets and single-stepping (no padding between the two) */
 };
 
 static inline struct interp *vcpu_interp(const struct vcpu *vcpu) { return vcpu->engine_vcpu; }

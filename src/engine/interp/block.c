@@ -1,0 +1,560 @@
+/*
+ * The block cache.
+ *
+ * A block is found by where its bytes lie in host memory, its RIP, its CS and the mode it was decoded for; so it outlives
+ * every change of mappings. It dies when its bytes are written: pages with blocks carry PAGE_CODE, so that stores to them
+ * come here (through memory_written), and a bitmap of 64-byte pieces per page tells code from data that shares its page.
+ *
+ * A dead block may still be running, linked to, or in a jump table. All its cells get a handler that returns to the loop
+ * with the exact state, so nobody has to be found and told. Memory comes from an arena that is emptied as a whole when full.
+ */
+#include "engine/interp/block.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "engine/interp/mem.h"
+#include "x86/cpuid.h"
+
+enum {
+    ARENA_BYTES = 8 << 20, /* of cells; a booted Linux stays below it, and pages of it that are never used cost nothing */
+    HASH_BITS = 14,
+    CODE_PAGES = 1 << 13, /* slots for pages with code; a full table empties the cache */
+    CHUNK_SHIFT = 6,      /* 64 bytes of a page a bit of its bitmap */
+};
+
+struct code_page {
+    u8 *host; /* NULL: free slot */
+    u64 chunks;
+    struct block *first;
+    struct mem_block *block;
+    u64 offset;
+};
+
+struct block_cache {
+    u8 *arena;
+    size_t used;
+    struct block *hash[1 << HASH_BITS];
+    struct code_page pages[CODE_PAGES];
+    unsigned npages;
+    unsigned users;
+    struct vm *vm;
+    const struct interp_row *rows[OP_COUNT];
+};
+
+/* ---- ends ---- */
+
+/* In every cell of a dead block, and after the cell of a single-instruction copy: nothing from here on was executed. */
+static void op_leave(struct vcpu_state *s, struct interp *c, const struct cell *i)
+{
+    c->left -= i - c->block->cells;
+    s->rip = cell_rip(c, i);
+}
+
+static void op_gp0(struct vcpu_state *s, struct interp *c, const struct cell *i) { interp_fault(c, i, VEC_GP, 0); }
+
+/* After the last cell of a block that does not end with a branch. Counts as no instruction. */
+static void op_fall(struct vcpu_state *s, struct interp *c, const struct cell *i) { TAIL interp_end_fall(s, c, i); }
+
+/* ---- life and death ---- */
+
+static struct code_page *page_slot(struct block_cache *cache, const u8 *host)
+{
+    size_t n = (uintptr_t)host >> PAGE_SHIFT;
+
+    n ^= n >> 13;
+    while (cache->pages[n % CODE_PAGES].host && cache->pages[n % CODE_PAGES].host != host)
+        n++;
+    return &cache->pages[n % CODE_PAGES];
+}
+
+static u64 chunk_mask(u64 offset, u64 len)
+{
+    unsigned first = (unsigned)(offset >> CHUNK_SHIFT), last = (unsigned)((offset + len - 1) >> CHUNK_SHIFT);
+
+    return (~0ull >> (63 - (last - first))) << first;
+}
+
+static unsigned block_side(const struct block *b, const u8 *host) { return b->page == (u64)(uintptr_t)host ? 0 : 1; }
+
+/* The bytes of a block that lie in the page at `host`. */
+static void block_span(const struct block *b, const u8 *host, u64 *offset, u64 *len)
+{
+    u64 in_first = b->page2 == BLOCK_NO_PAGE ? b->nbytes : (u64)PAGE_SIZE - b->offset;
+
+    *offset = block_side(b, host) ? 0 : b->offset;
+    *len = block_side(b, host) ? b->nbytes - in_first : in_first;
+}
+
+static void block_kill(struct interp *c, struct block *b)
+{
+    c->counters.blocks_killed++;
+    b->mode = BLOCK_DEAD;
+    for (unsigned n = 0; n <= b->ncells; n++)
+        b->cells[n].fn = op_leave;
+}
+
+static void page_enter(struct block_cache *cache, struct interp *c, struct block *b, u8 *host, struct mem_block *mem,
+                       u64 offset)
+{
+    struct code_page *p = page_slot(cache, host);
+    u64 start, len;
+
+    if (!p->host) {
+        *p = (struct code_page){.host = host, .block = mem, .offset = offset};
+        cache->npages++;
+    }
+    block_span(b, host, &start, &len);
+    b->page_next[block_side(b, host)] = p->first;
+    p->first = b;
+    p->chunks |= chunk_mask(start, len);
+    if (!(mem_block_marks(mem, offset) & PAGE_CODE))
+        memory_protect(c->memory, mem, offset, PAGE_CODE);
+}
+
+/* `len` bytes at `offset` of a page were written. */
+static void page_written(struct block_cache *cache, struct interp *c, u8 *host, u64 offset, u64 len)
+{
+    struct code_page *p = page_slot(cache, host);
+    struct block **at;
+    u64 start, n;
+
+    if (!p->host || !(p->chunks & chunk_mask(offset, len)))
+        return;
+    p->chunks = 0;
+    for (at = &p->first; *at;) {
+        struct block *b = *at;
+
+        block_span(b, host, &start, &n);
+        if (b->mode != BLOCK_DEAD && offset < start + n && start < offset + len)
+            block_kill(c, b);
+        if (b->mode == BLOCK_DEAD) {
+            *at = b->page_next[block_side(b, host)];
+            continue;
+        }
+        p->chunks |= chunk_mask(start, n);
+        at = &b->page_next[block_side(b, host)];
+    }
+    if (!p->first)
+        mem_block_unmark(p->block, p->offset, PAGE_CODE);
+}
+
+static void cache_flush(struct block_cache *cache, struct interp *c)
+{
+    c->counters.cache_flushes++;
+    for (unsigned n = 0; n < CODE_PAGES; n++)
+        if (cache->pages[n].host)
+            mem_block_unmark(cache->pages[n].block, cache->pages[n].offset, PAGE_CODE);
+    memset(cache->pages, 0, sizeof(cache->pages));
+    memset(cache->hash, 0, sizeof(cache->hash));
+    cache->npages = 0;
+    cache->used = 0;
+    for (unsigned n = 0; n < cache->vm->nvcpus; n++)
+        if (cache->vm->vcpus[n] && cache->vm->vcpus[n]->engine_vcpu) {
+            struct interp *other = vcpu_interp(cache->vm->vcpus[n]);
+
+            other->generation++;
+            other->link_from = NULL;
+        }
+}
+
+/* ---- memory listener ---- */
+
+static void for_each_interp(struct block_cache *cache, void (*visit)(struct interp *c, void *opaque), void *opaque)
+{
+    for (unsigned n = 0; n < cache->vm->nvcpus; n++)
+        if (cache->vm->vcpus[n] && cache->vm->vcpus[n]->engine_vcpu)
+            visit(vcpu_interp(cache->vm->vcpus[n]), opaque);
+}
+
+static void visit_flush(struct interp *c, void *opaque) { interp_tlb_flush(c, false); }
+
+static void on_written(void *opaque, struct mem_block *block, u64 offset, u64 len, unsigned marks)
+{
+    struct block_cache *cache = opaque;
+    struct interp *c = vcpu_interp(cache->vm->vcpus[0]);
+
+    if (marks & PAGE_TABLE) {
+        mem_block_unmark(block, offset, PAGE_TABLE);
+        for_each_interp(cache, visit_flush, NULL);
+    }
+    while (len && (marks & PAGE_CODE)) {
+        u64 in_page = offset & ~PAGE_MASK, n = PAGE_SIZE - in_page < len ? PAGE_SIZE - in_page : len;
+
+        page_written(cache, c, block->host + (offset & PAGE_MASK), in_page, n);
+        offset += n;
+        len -= n;
+    }
+}
+
+struct protect {
+    struct mem_block *block;
+    u64 offset;
+};
+static void visit_protect(struct interp *c, void *opaque)
+{
+    const struct protect *p = opaque;
+
+    interp_tlb_protect(c, p->block, p->offset);
+}
+static void on_protect(void *opaque, struct mem_block *block, u64 offset)
+{
+    for_each_interp(opaque, visit_protect, &(struct protect){block, offset});
+}
+
+static void on_remapped(void *opaque) { for_each_interp(opaque, visit_flush, NULL); }
+
+/* ---- the cache ---- */
+
+static const struct interp_row *const all_rows[] = {
+    interp_alu_rows,  interp_move_rows,   interp_shift_rows,   interp_bit_rows,    interp_string_rows,
+    interp_branch_rows, interp_system_rows, interp_x87_rows,   interp_mmx_rows,    interp_sse_fp_rows,
+    interp_sse_int_rows, interp_crypto_rows, interp_fpstate_rows,
+};
+
+struct block_cache *block_cache_get(struct vcpu *vcpu, struct error *err)
+{
+    struct block_cache *cache = NULL;
+
+    for (unsigned n = 0; n < vcpu->vm->nvcpus; n++)
+        if (vcpu->vm->vcpus[n] && vcpu->vm->vcpus[n]->engine_vcpu && vcpu->vm->vcpus[n]->engine == vcpu->engine)
+            cache = vcpu_interp(vcpu->vm->vcpus[n])->blocks;
+    if (!cache) {
+        cache = calloc(1, sizeof(*cache));
+        if (!cache) {
+            error_set(err, "no memory on the host for the interpreter's block cache");
+            return NULL;
+        }
+        cache->vm = vcpu->vm;
+        cache->arena = mmap(NULL, ARENA_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (cache->arena == MAP_FAILED) {
+            error_set(err, "no memory on the host for the interpreter's block cache");
+            free(cache);
+            return NULL;
+        }
+        for (size_t t = 0; t < ARRAY_SIZE(all_rows); t++)
+            for (const struct interp_row *r = all_rows[t]; r->op != OP_COUNT; r++)
+                cache->rows[r->op] = r;
+        if (memory_add_listener(&vcpu->vm->memory,
+                                &(struct mem_listener){on_written, on_protect, on_remapped, cache}, err)) {
+            munmap(cache->arena, ARENA_BYTES);
+            free(cache);
+            return NULL;
+        }
+    }
+    cache->users++;
+    return cache;
+}
+
+void block_cache_put(struct block_cache *cache, struct vcpu *vcpu)
+{
+    if (--cache->users)
+        return;
+    for (unsigned n = 0; n < CODE_PAGES; n++)
+        if (cache->pages[n].host)
+            mem_block_unmark(cache->pages[n].block, cache->pages[n].offset, PAGE_CODE);
+    memory_remove_listener(&vcpu->vm->memory, cache);
+    munmap(cache->arena, ARENA_BYTES);
+    free(cache);
+}
+
+/* ---- building ---- */
+
+static u8 byte_register(unsigned n, bool rex) { return (u8)(rex || n < 4 ? n * 8 : (n - 4) * 8 + 1); }
+
+/* The handler of a decoded instruction, or the one that raises what the CPU raises instead. */
+static interp_fn *choose_handler(struct interp *c, const struct x86_insn *insn, u16 *op)
+{
+    const struct x86_op_info *info = &x86_ops[*op];
+    const struct interp_row *row;
+    interp_fn *fn;
+    u32 a;
+
+    if (info->feature && !cpu_model_has(&c->vcpu->vm->config.cpu, info->feature)) {
+        *op = info->without_feature;
+        if (*op == OP_INVALID)
+            return interp_op_ud;
+        info = &x86_ops[*op];
+    }
+    a = info->attributes;
+    row = c->blocks->rows[*op];
+    if (!row || (a & X86_OP_LATER) || ((a & X86_OP_NOT_REAL) && (c->mode & MODE_REAL)))
+        return interp_op_ud;
+    fn = (insn->is_mem ? row->mem : row->reg)[insn->operand_size == 8 ? 2 : insn->operand_size == 4 ? 1 : 0];
+    if (!fn)
+        return interp_op_ud;
+    if (a & X86_OP_SSE) {
+        if (c->mode & MODE_SSE_UD)
+            return interp_op_ud;
+        if (c->mode & MODE_SSE_NM)
+            return interp_op_nm;
+    }
+    if ((a & X86_OP_MMX) && (c->mode & MODE_MMX_UD))
+        return interp_op_ud;
+    if ((a & (X86_OP_X87 | X86_OP_MMX)) && (c->mode & MODE_X87_NM) && *op != OP_FWAIT)
+        return interp_op_nm;
+    return fn;
+}
+
+static void fill_cell(struct interp *c, const struct x86_insn *insn, const struct block *b, unsigned start,
+                      struct cell *cell)
+{
+    const struct x86_op_info *info;
+    const struct interp_row *row;
+    u64 next = b->rip + start + insn->length;
+    bool rex = insn->prefixes & X86_PFX_REX, code64 = (c->mode & MODE_CODE_MASK) == MODE_CODE64;
+    u16 op = insn->op;
+
+    memset(cell, 0, sizeof(*cell));
+    cell->fn = choose_handler(c, insn, &op);
+    row = c->blocks->rows[op];
+    info = &x86_ops[op];
+    cell->op = op;
+    cell->start = (u8)start;
+    cell->len = insn->length;
+    cell->imm = (i32)insn->imm;
+    cell->disp = insn->disp;
+    cell->base = insn->is_mem || insn->base < X86_NO_REG ? insn->base : X86_NO_REG;
+    cell->index = insn->is_mem ? insn->index : X86_NO_REG;
+    cell->scale = insn->scale;
+    cell->seg = insn->segment;
+    cell->reg = row && (row->flags & ROW_REG8) ? byte_register(insn->reg, rex) : insn->reg;
+    cell->rm = row && (row->flags & ROW_RM8) && !insn->is_mem ? byte_register(insn->rm, rex) : insn->rm;
+    cell->vvvv = insn->vvvv;
+    cell->flags = (u8)((insn->prefixes & X86_PFX_REP ? CELL_REP : 0) | (insn->prefixes & X86_PFX_REPNE ? CELL_REPNE : 0) |
+                       (insn->prefixes & X86_PFX_LOCK ? CELL_LOCK : 0) | (insn->operand_size == 2 ? CELL_OP16 : 0) |
+                       (insn->operand_size == 8 ? CELL_OP64 : 0) | (insn->address_size == 4 ? CELL_ADDR32 : 0) |
+                       (insn->address_size == 2 ? CELL_ADDR16 : 0) |
+                       (!code64 || insn->address_size != 8 ? CELL_SLOW_EA : 0));
+    if (cell->base == X86_RIP_REG) {
+        cell->base = X86_NO_REG;
+        cell->disp += (i64)next;
+    }
+    if (info->operands[0] == 'J') {
+        u64 target = next + insn->imm;
+
+        cell->disp = (i64)(insn->operand_size == 8 ? target : insn->operand_size == 4 ? (u32)target : (u16)target);
+    } else if (op == OP_MOV_Zv_Iv) {
+        cell->disp = (i64)insn->imm;
+    } else if (op == OP_JMPF_Ap || op == OP_CALLF_Ap) {
+        cell->disp = (i64)insn->imm;
+        cell->imm = (i32)insn->imm2;
+    } else if (op == OP_ENTER_Iw_Ib) {
+        cell->disp = (i64)insn->imm2;
+    }
+}
+
+static bool ends_block(const struct cell *cell)
+{
+    return (x86_ops[cell->op].attributes & (X86_OP_BRANCH | X86_OP_SERIALISE | X86_OP_REP)) ||
+           cell->fn == interp_op_ud || cell->fn == interp_op_nm;
+}
+
+/* A cell that raises for bytes that are no instruction. */
+static void fill_bad(struct cell *cell, unsigned start, interp_fn *fn)
+{
+    memset(cell, 0, sizeof(*cell));
+    cell->fn = fn;
+    cell->start = (u8)start;
+    cell->base = cell->index = X86_NO_REG;
+}
+
+/* The bytes at a linear address: where they are in the host, or NULL when they are not in RAM or ROM. */
+static u8 *fetch_host(struct interp *c, u64 lin, struct mem_block **mem, u64 *offset)
+{
+    u64 phys = interp_translate_exec(c, NULL, lin);
+    const struct mem_range *r = memory_find(c->memory, phys);
+
+    if (!r || !r->read_block)
+        return NULL;
+    *mem = r->read_block;
+    *offset = phys - r->start + r->read_offset;
+    return r->read_block->host + *offset;
+}
+
+static u64 code_linear(const struct interp *c, const struct block *b, u64 rip)
+{
+    return (c->mode & MODE_CODE_MASK) == MODE_CODE64 ? rip : (u32)(b->cs_base + rip);
+}
+
+struct code_at {
+    u8 *host; /* of the first byte; NULL: fetched from I/O */
+    struct mem_block *mem;
+    u64 mem_offset;
+    struct mem_block *mem2; /* second page, of an instruction that crosses */
+    u64 mem_offset2;
+};
+
+/* Fetch byte by byte across the page end (or from I/O, where every fetch goes to the bus). Returns the bytes got. */
+static unsigned fetch_slowly(struct interp *c, const struct block *b, struct code_at *at, u64 room, u8 *bytes)
+{
+    unsigned n;
+
+    for (n = 0; n < X86_MAX_INSN && n < room; n++) {
+        u64 lin = code_linear(c, b, b->rip + n), offset;
+        struct mem_block *mem;
+        u8 *host;
+
+        /* Only touch the next page when the instruction needs it. */
+        if (n && !(lin & ~PAGE_MASK)) {
+            struct x86_insn insn;
+            struct x86_decode_mode mode = {(u8)(c->mode & MODE_CODE_MASK), c->amd};
+
+            if (x86_decode(&mode, bytes, n, &insn) != X86_DECODE_MORE)
+                break;
+        }
+        host = fetch_host(c, lin, &mem, &offset);
+        if (!host) {
+            bytes[n] = (u8)memory_read(c->memory, interp_translate_exec(c, NULL, lin), 1);
+            at->host = NULL;
+            continue;
+        }
+        if (n && !(lin & ~PAGE_MASK)) {
+            at->mem2 = mem;
+            at->mem_offset2 = offset;
+        }
+        bytes[n] = *host;
+    }
+    return n;
+}
+
+static struct block *build(struct interp *c, struct code_at *at, u64 cs_base, u32 cs_limit)
+{
+    struct block_cache *cache = c->blocks;
+    const struct vcpu_state *s = c->state;
+    struct x86_decode_mode mode = {(u8)(c->mode & MODE_CODE_MASK), c->amd};
+    u64 lin, room, limit_room;
+    struct x86_insn insn;
+    struct block *b;
+    u8 bytes[X86_MAX_INSN];
+    bool ended = false;
+
+    if (cache->used + sizeof(struct block) + (BLOCK_MAX_CELLS + 1) * sizeof(struct cell) > ARENA_BYTES ||
+        cache->npages > CODE_PAGES * 3 / 4)
+        cache_flush(cache, c);
+    b = (struct block *)(cache->arena + cache->used);
+    memset(b, 0, sizeof(*b));
+    b->rip = s->rip;
+    b->cs_base = cs_base;
+    b->cs_limit = cs_limit;
+    b->mode = c->mode;
+    b->page = BLOCK_NO_PAGE;
+    b->page2 = BLOCK_NO_PAGE;
+    lin = code_linear(c, b, b->rip);
+    limit_room = mode.code_size == X86_CODE64 ? UINT64_MAX : (u64)cs_limit - b->rip + 1;
+    room = PAGE_SIZE - (lin & ~PAGE_MASK);
+    if (room > limit_room)
+        room = limit_room;
+    if (room > 255 - X86_MAX_INSN)
+        room = 255 - X86_MAX_INSN; /* cell.start is a byte */
+    while (!ended && at->host && b->ncells < BLOCK_MAX_CELLS) {
+        enum x86_decode_result r = x86_decode(&mode, at->host + b->nbytes, room - b->nbytes, &insn);
+
+        if (r == X86_DECODE_MORE)
+            break;
+        if (r == X86_DECODE_OK) {
+            fill_cell(c, &insn, b, b->nbytes, &b->cells[b->ncells]);
+            ended = ends_block(&b->cells[b->ncells]);
+        } else {
+            fill_bad(&b->cells[b->ncells], b->nbytes, r == X86_DECODE_INVALID ? interp_op_ud : op_gp0);
+            ended = true;
+        }
+        b->nbytes = (u16)(b->nbytes + (insn.length ? insn.length : 1));
+        b->ncells++;
+    }
+    if (!b->ncells) {
+        unsigned n = fetch_slowly(c, b, at, limit_room, bytes);
+        enum x86_decode_result r = x86_decode(&mode, bytes, n, &insn);
+
+        if (r == X86_DECODE_OK)
+            fill_cell(c, &insn, b, 0, &b->cells[0]);
+        else
+            fill_bad(&b->cells[0], 0, r == X86_DECODE_INVALID ? interp_op_ud : op_gp0);
+        ended = ends_block(&b->cells[0]) || r != X86_DECODE_OK;
+        b->nbytes = r == X86_DECODE_OK ? insn.length : (u16)n;
+        b->ncells = 1;
+    }
+    fill_bad(&b->cells[b->ncells], b->nbytes, ended ? op_leave : op_fall);
+    if (!at->host) { /* from I/O: never found again */
+        b->page = BLOCK_NO_PAGE;
+        return b;
+    }
+    cache->used += sizeof(struct block) + (b->ncells + 1u) * sizeof(struct cell);
+    b->offset = (u32)(lin & ~PAGE_MASK);
+    b->page = (u64)(uintptr_t)at->host & PAGE_MASK;
+    if (at->mem2 && b->offset + b->nbytes > PAGE_SIZE)
+        b->page2 = (u64)(uintptr_t)(at->mem2->host + at->mem_offset2) & PAGE_MASK;
+    page_enter(cache, c, b, (u8 *)(uintptr_t)b->page, at->mem, at->mem_offset);
+    if (b->page2 != BLOCK_NO_PAGE && b->page2 != b->page)
+        page_enter(cache, c, b, (u8 *)(uintptr_t)b->page2, at->mem2, at->mem_offset2);
+    c->counters.blocks_built++;
+    return b;
+}
+
+static unsigned hash_of(const u8 *host, u64 rip)
+{
+    u64 h = ((u64)(uintptr_t)host ^ rip << 7) * 0x9e3779b97f4a7c15ull;
+
+    return (unsigned)(h >> (64 - HASH_BITS));
+}
+
+/* Whether the second page of a block is still mapped behind the first. Raises what the fetch of it raises. */
+static bool second_page_matches(struct interp *c, const struct block *b)
+{
+    struct mem_block *mem;
+    u64 offset, lin = code_linear(c, b, b->rip);
+    u8 *host;
+
+    if (b->page2 == BLOCK_NO_PAGE)
+        return true;
+    host = fetch_host(c, code_linear(c, b, b->rip + (PAGE_SIZE - (lin & ~PAGE_MASK))), &mem, &offset);
+    return host && ((u64)(uintptr_t)host & PAGE_MASK) == b->page2;
+}
+
+struct block *block_lookup(struct interp *c)
+{
+    const struct vcpu_state *s = c->state;
+    bool code64 = (c->mode & MODE_CODE_MASK) == MODE_CODE64;
+    u64 cs_base = code64 ? 0 : s->seg[SEG_CS].base, rip = s->rip;
+    u32 cs_limit = code64 ? 0 : s->seg[SEG_CS].limit;
+    struct jump_entry *j = jump_slot(c, rip);
+    struct code_at at = {0};
+    struct block *b;
+    unsigned h;
+
+    if (j->rip == rip && j->generation == c->generation && j->block->mode == c->mode &&
+        j->block->cs_base == cs_base && j->block->cs_limit == cs_limit)
+        return j->block;
+    c->counters.lookups++;
+    if (!code64 && rip > cs_limit)
+        interp_fault(c, NULL, VEC_GP, 0);
+    at.host = fetch_host(c, code64 ? rip : (u32)(cs_base + rip), &at.mem, &at.mem_offset);
+    h = hash_of(at.host, rip);
+    for (b = at.host ? c->blocks->hash[h] : NULL; b; b = b->hash_next)
+        if (b->rip == rip && b->mode == c->mode && b->cs_base == cs_base && b->cs_limit == cs_limit &&
+            b->page + b->offset == (u64)(uintptr_t)at.host && second_page_matches(c, b))
+            break;
+    if (!b) {
+        b = build(c, &at, cs_base, cs_limit);
+        if (b->page == BLOCK_NO_PAGE)
+            return b;
+        b->hash_next = c->blocks->hash[h];
+        c->blocks->hash[h] = b;
+    }
+    *j = (struct jump_entry){rip, b, c->generation};
+    return b;
+}
+
+struct block *block_single(struct interp *c, const struct block *block)
+{
+    struct block *b = &c->single.head;
+
+    _Static_assert(offsetof(struct interp, single.cells) == offsetof(struct interp, single.head.cells), "cells follow");
+    *b = *block;
+    b->ncells = 1;
+    b->link[0] = b->link[1] = NULL;
+    c->single.cells[0] = block->cells[0];
+    fill_bad(&c->single.cells[1], block->ncells > 1 ? block->cells[1].start : block->nbytes, op_leave);
+    return b;
+}

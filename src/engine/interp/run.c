@@ -1,0 +1,408 @@
+/*
+ * The loop around blocks, and the engine's face to the machine.
+ *
+ * Inside a chain of blocks only c->left (the budget) and the kick word are looked at. Everything else that may happen
+ * between two instructions is handled here, at an instruction boundary with s->rip exact: faults that were raised, NMI,
+ * interrupts, INIT and SIPI, interrupt shadows, RF and single-step traps, the end of the budget.
+ */
+#include <stdlib.h>
+
+#include "engine/interp/block.h"
+#include "engine/interp/engine.h"
+#include "engine/interp/fault.h"
+#include "engine/interp/flags.h"
+#include "engine/interp/fp.h"
+#include "engine/interp/mem.h"
+#include "machine/trace.h"
+
+/* ---- ends of blocks ---- */
+
+static ALWAYS_INLINE bool may_chain(const struct interp *c, const struct block *next)
+{
+    return next->ncells <= c->left && !(__atomic_load_n(c->kick, __ATOMIC_RELAXED) & c->kick_mask) && !c->stepping;
+}
+
+/* Go on with s->rip by way of the jump table, or return to the loop. */
+static ALWAYS_INLINE void chain_by_rip(struct vcpu_state *s, struct interp *c, const struct block *from)
+{
+    const struct jump_entry *j = jump_slot(c, s->rip);
+
+    if (likely(j->rip == s->rip && j->generation == c->generation)) {
+        struct block *next = j->block;
+
+        if (likely(next->mode == from->mode && next->cs_base == from->cs_base && next->cs_limit == from->cs_limit &&
+                   may_chain(c, next))) {
+            c->block = next;
+            TAIL next->cells[0].fn(s, c, next->cells);
+        }
+    }
+}
+
+#define DEFINE_END_DIRECT(name, which, target)                                                               \
+    void name(struct vcpu_state *s, struct interp *c, const struct cell *i)                                  \
+    {                                                                                                        \
+        struct block *b = c->block, *next = b->link[which];                                                  \
+                                                                                                             \
+        c->left -= b->ncells;                                                                                \
+        if (likely(next && may_chain(c, next))) {                                                            \
+            c->block = next;                                                                                 \
+            TAIL next->cells[0].fn(s, c, next->cells);                                                       \
+        }                                                                                                    \
+        s->rip = target;                                                                                     \
+        if (((s->rip ^ b->rip) & PAGE_MASK) == 0) {                                                          \
+            c->link_from = b;                                                                                \
+            c->link_which = which;                                                                           \
+            return;                                                                                          \
+        }                                                                                                    \
+        TAIL chain_by_rip(s, c, b);                                                                          \
+    }
+DEFINE_END_DIRECT(interp_end_taken, 0, (u64)i->disp)
+DEFINE_END_DIRECT(interp_end_fall, 1, cell_next_rip(c, i))
+
+void interp_end_indirect(struct vcpu_state *s, struct interp *c, const struct cell *i)
+{
+    c->left -= c->block->ncells;
+    TAIL chain_by_rip(s, c, c->block);
+}
+
+void interp_end_loop(struct vcpu_state *s, struct interp *c, const struct cell *i) { c->left -= c->block->ncells; }
+
+void interp_op_ud(struct vcpu_state *s, struct interp *c, const struct cell *i) { raise_ud(c, i); }
+void interp_op_nm(struct vcpu_state *s, struct interp *c, const struct cell *i) { raise_nm(c, i); }
+
+/* ---- what is derived from the state ---- */
+
+u64 interp_rflags(const struct interp *c)
+{
+    return (c->state->rflags & ~(u64)FLAGS_ARITH) | flags_unpack(c->flags) | FLAG_ONE;
+}
+
+static void rights_changed(struct interp *c)
+{
+    const struct vcpu_state *s = c->state;
+
+    if (c->cpl == 3)
+        c->tlb = c->tlbs[TLB_USER];
+    else
+        c->tlb = c->tlbs[(s->rflags & FLAG_AC) ? TLB_SUPER_AC : TLB_SUPER];
+    c->kick_mask = ~(u32)(s->rflags & FLAG_IF ? 0 : KICK_INTERRUPT);
+}
+
+void interp_set_rflags(struct interp *c, u64 rflags)
+{
+    c->flags = flags_pack(rflags);
+    c->state->rflags = rflags | FLAG_ONE;
+    rights_changed(c);
+}
+
+static bool flat_data(const struct seg *seg)
+{
+    return seg->base == 0 && seg->limit == 0xffffffffu &&
+           (seg->attr & (SEG_UNUSABLE | SEG_CODE | SEG_EXPAND_DOWN | SEG_WRITE)) == SEG_WRITE;
+}
+
+void interp_mode_changed(struct interp *c)
+{
+    const struct vcpu_state *s = c->state;
+    bool real = !(s->cr0 & CR0_PE), v86 = s->rflags & FLAG_VM;
+    u32 mode = 0;
+
+    c->cpl = (u8)(real ? 0 : v86 ? 3 : vcpu_cpl(s));
+    if (vcpu_64bit(s)) {
+        mode = MODE_CODE64;
+        for (unsigned n = 0; n < SEG_COUNT; n++)
+            c->seg_base[n] = n == SEG_FS || n == SEG_GS ? s->seg[n].base : 0;
+    } else {
+        mode = s->seg[SEG_CS].attr & SEG_DB ? MODE_CODE32 : MODE_CODE16;
+        if (s->seg[SEG_SS].attr & SEG_DB)
+            mode |= MODE_STACK32;
+        if (real || v86)
+            mode |= MODE_REAL;
+        if (flat_data(&s->seg[SEG_DS]) && flat_data(&s->seg[SEG_ES]) && flat_data(&s->seg[SEG_SS]))
+            mode |= MODE_FLAT;
+    }
+    if (s->cr0 & (CR0_EM | CR0_TS))
+        mode |= MODE_X87_NM;
+    if (s->cr0 & CR0_EM)
+        mode |= MODE_MMX_UD;
+    if ((s->cr0 & CR0_EM) || !(s->cr4 & CR4_OSFXSR))
+        mode |= MODE_SSE_UD;
+    if (s->cr0 & CR0_TS)
+        mode |= MODE_SSE_NM;
+    if ((s->mxcsr >> 7 & 0x3f) != 0x3f)
+        mode |= MODE_SSE_CHECK;
+    c->mode = mode;
+    rights_changed(c);
+}
+
+/* ---- between instructions ---- */
+
+static void init_signal(struct interp *c)
+{
+    u32 id[4];
+
+    vcpu_unkick(c->vcpu, KICK_INIT);
+    vcpu_cpuid(c->vcpu, 1, 0, id);
+    vcpu_state_init(c->state, id[0]);
+    if (c->vcpu->intc && c->vcpu->intc->init)
+        c->vcpu->intc->init(c->vcpu->intc_opaque);
+    interp_tlb_flush(c, false);
+    interp_set_rflags(c, c->state->rflags);
+    interp_mode_changed(c);
+}
+
+/* SDM 3A 9.4.4.1: real mode at vector << 12. */
+static void sipi(struct interp *c)
+{
+    struct vcpu_state *s = c->state;
+
+    vcpu_unkick(c->vcpu, KICK_SIPI);
+    if (s->activity != VCPU_WAIT_SIPI)
+        return;
+    s->seg[SEG_CS].selector = (u16)(c->vcpu->sipi_vector << 8);
+    s->seg[SEG_CS].base = (u64)c->vcpu->sipi_vector << 12;
+    s->rip = 0;
+    s->activity = VCPU_RUNNING;
+    interp_mode_changed(c);
+}
+
+/* Deliver what waits and may be delivered now. `shadowed`: the instruction after STI or MOV SS comes first. */
+static void service_events(struct interp *c, bool shadowed)
+{
+    struct vcpu_state *s = c->state;
+    u32 kick = vcpu_kicked(c->vcpu);
+
+    if (kick & KICK_INIT)
+        init_signal(c);
+    if (kick & KICK_SIPI)
+        sipi(c);
+    if (kick & KICK_NMI) {
+        vcpu_unkick(c->vcpu, KICK_NMI);
+        s->nmi_pending = true;
+    }
+    if (s->activity == VCPU_WAIT_SIPI || s->activity == VCPU_SHUTDOWN || shadowed)
+        return;
+    if (s->nmi_pending && !s->nmi_masked) {
+        s->nmi_pending = false;
+        s->nmi_masked = true;
+        s->activity = VCPU_RUNNING;
+        interp_deliver(c, EVENT_NMI, VEC_NMI, 0);
+    } else if ((kick & KICK_INTERRUPT) && (s->rflags & FLAG_IF)) {
+        int vector = vcpu_interrupt_ack(c->vcpu);
+
+        if (vector >= 0) {
+            s->activity = VCPU_RUNNING;
+            interp_deliver(c, EVENT_INTERRUPT, (u8)vector, 0);
+        }
+    }
+}
+
+/* An event that was begun elsewhere (another engine, a restored snapshot). */
+static void finish_event(struct interp *c)
+{
+    struct vcpu_state *s = c->state;
+
+    s->event_pending = false;
+    interp_deliver(c, s->event_software ? EVENT_SOFTWARE : s->event_vector < 32 ? EVENT_EXCEPTION : EVENT_INTERRUPT,
+                   s->event_vector, s->event_error);
+}
+
+/* Run one instruction with all that belongs to its boundary. Returns false when a trace asks to come out before it. */
+static bool step(struct interp *c)
+{
+    struct vcpu_state *s = c->state;
+    bool trap = s->rflags & FLAG_TF;
+    const struct trace_ops *trace = c->vcpu->vm->trace;
+    struct block *b;
+
+    if (trace && trace->insn && !c->traced) {
+        c->traced = true; /* one call an instruction, also when it comes out of run in between */
+        s->rflags = interp_rflags(c);
+        s->icount += (u64)(c->run_budget - c->left);
+        c->run_budget = c->left;
+        if (trace->insn(c->vcpu->vm->trace_opaque, c->vcpu))
+            return false;
+        interp_set_rflags(c, s->rflags);
+    }
+    s->sti_shadow = s->mov_ss_shadow = false;
+    s->rflags &= ~(u64)FLAG_RF;
+    c->stepping = true;
+    c->event_in_step = false;
+    b = block_lookup(c);
+    c->block = block_single(c, b);
+    c->link_from = NULL;
+    c->block->cells[0].fn(s, c, c->block->cells);
+    c->stepping = false;
+    c->cell = NULL;
+    c->traced = false;
+    c->link_from = NULL;
+    if (trap && !c->event_in_step) {
+        s->dr[6] |= 1 << 14; /* BS */
+        if (s->mov_ss_shadow)
+            s->pending_debug |= 1 << 14;
+        else
+            interp_deliver(c, EVENT_TRAP, VEC_DB, 0);
+    }
+    return true;
+}
+
+static enum engine_exit run_loop(struct interp *c)
+{
+    struct vcpu_state *s = c->state;
+    jmp_buf unwind;
+
+    if (setjmp(unwind)) {
+        /* A handler raised; interp_fault has set s->rip and accounted for what was retired before it. */
+        c->stepping = false;
+        c->traced = false;
+        c->cell = NULL;
+        c->link_from = NULL;
+        c->unwind = &unwind;
+        interp_deliver(c, EVENT_EXCEPTION, c->fault.vector, c->fault.error);
+    }
+    c->unwind = &unwind;
+    for (;;) {
+        bool shadowed = s->sti_shadow || s->mov_ss_shadow;
+        struct block *b;
+
+        if (unlikely(s->event_pending))
+            finish_event(c);
+        if (unlikely((vcpu_kicked(c->vcpu) & c->kick_mask) || s->nmi_pending)) {
+            if (vcpu_kicked(c->vcpu) & KICK_EXIT)
+                return ENGINE_EXIT_KICK;
+            if (c->left > 0)
+                service_events(c, shadowed);
+        }
+        if (unlikely(s->activity != VCPU_RUNNING))
+            return s->activity == VCPU_SHUTDOWN ? ENGINE_EXIT_SHUTDOWN : ENGINE_EXIT_HALT;
+        if (c->left <= 0)
+            return ENGINE_EXIT_BUDGET;
+        if (unlikely(shadowed || (s->rflags & (FLAG_TF | FLAG_RF)) || c->tracing)) {
+            if (!step(c))
+                return ENGINE_EXIT_HOOK;
+            continue;
+        }
+        b = block_lookup(c);
+        if (c->link_from && c->link_from->mode == b->mode && b->page2 == BLOCK_NO_PAGE && b->page != BLOCK_NO_PAGE &&
+            c->link_from->page == b->page && c->link_from->page2 == BLOCK_NO_PAGE)
+            c->link_from->link[c->link_which] = b;
+        c->link_from = NULL;
+        c->recent[c->recent_next++ % ARRAY_SIZE(c->recent)] = b->rip;
+        if (unlikely(b->ncells > c->left)) {
+            step(c);
+            continue;
+        }
+        c->block = b;
+        b->cells[0].fn(s, c, b->cells);
+        c->cell = NULL;
+    }
+}
+
+static enum engine_exit interp_run(struct vcpu *vcpu, u64 max_insns)
+{
+    struct interp *c = vcpu_interp(vcpu);
+    struct vcpu_state *s = &vcpu->state;
+    enum engine_exit reason;
+
+    c->run_budget = c->left = max_insns > INT64_MAX ? INT64_MAX : (i64)max_insns;
+    c->cell = NULL;
+    c->tracing = vcpu->vm->trace && vcpu->vm->trace->insn;
+    interp_set_rflags(c, s->rflags);
+    interp_mode_changed(c);
+    interp_fp_enter(c);
+    reason = run_loop(c);
+    interp_fp_leave(c);
+    s->rflags = interp_rflags(c);
+    s->icount += (u64)(c->run_budget - c->left);
+    c->run_budget = c->left = 0;
+    return reason;
+}
+
+static u64 interp_retired(const struct vcpu *vcpu)
+{
+    const struct interp *c = vcpu_interp(vcpu);
+
+    return (u64)(c->run_budget - c->left) + (c->cell ? (u64)(c->cell - c->block->cells) : 0);
+}
+
+/* ---- life ---- */
+
+static void interp_state_changed(struct vcpu *vcpu)
+{
+    struct interp *c = vcpu_interp(vcpu);
+
+    interp_tlb_flush(c, false);
+    c->link_from = NULL;
+    c->traced = false;
+}
+
+static int interp_attach(struct vcpu *vcpu, struct error *err)
+{
+    struct interp *c = calloc(1, sizeof(*c));
+    u32 id[4];
+
+    if (!c)
+        return error_set(err, "no memory on the host for the interpreter");
+    c->vcpu = vcpu;
+    c->state = &vcpu->state;
+    c->memory = &vcpu->vm->memory;
+    c->kick = &vcpu->kick;
+    c->amd = vcpu->vm->config.cpu.vendor == CPU_VENDOR_AMD;
+    vcpu_cpuid(vcpu, 0x80000008, 0, id);
+    c->phys_reserved = ((1ull << 52) - 1) & ~((1ull << (id[0] & 0xff)) - 1);
+    c->has_1g_pages = cpu_model_has(&vcpu->vm->config.cpu, X86_FEATURE_PDPE1GB);
+    c->generation = 1;
+    c->tlb_used = true;
+    c->blocks = block_cache_get(vcpu, err);
+    if (!c->blocks) {
+        free(c);
+        return -1;
+    }
+    vcpu->engine_vcpu = c;
+    interp_tlb_flush(c, false);
+    interp_fp_attach(c);
+    return 0;
+}
+
+static void interp_detach(struct vcpu *vcpu)
+{
+    struct interp *c = vcpu_interp(vcpu);
+
+    block_cache_put(c->blocks, vcpu);
+    vcpu->engine_vcpu = NULL;
+    free(c);
+}
+
+static unsigned interp_recent(const struct vcpu *vcpu, u64 *rips, unsigned max)
+{
+    const struct interp *c = vcpu_interp(vcpu);
+    unsigned have = c->recent_next < ARRAY_SIZE(c->recent) ? c->recent_next : ARRAY_SIZE(c->recent);
+    unsigned n = have < max ? have : max;
+
+    for (unsigned k = 0; k < n; k++)
+        rips[k] = c->recent[(c->recent_next - n + k) % ARRAY_SIZE(c->recent)];
+    return n;
+}
+
+static void interp_info(const struct vcpu *vcpu, void (*fact)(void *, const char *, u64), void *opaque)
+{
+    const struct interp *c = vcpu_interp(vcpu);
+
+    fact(opaque, "blocks_built", c->counters.blocks_built);
+    fact(opaque, "blocks_killed", c->counters.blocks_killed);
+    fact(opaque, "block_lookups", c->counters.lookups);
+    fact(opaque, "cache_flushes", c->counters.cache_flushes);
+    fact(opaque, "tlb_misses", c->counters.tlb_misses);
+    fact(opaque, "tlb_flushes", c->counters.tlb_flushes);
+}
+
+const struct engine_ops interp_engine = {
+    .name = "interp",
+    .attach = interp_attach,
+    .detach = interp_detach,
+    .state_changed = interp_state_changed,
+    .run = interp_run,
+    .retired = interp_retired,
+    .recent = interp_recent,
+    .info = interp_info,
+};
