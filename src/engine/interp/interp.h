@@ -201,6 +201,9 @@ struct interp {
         u64 address; /* #PF: CR2; #DB: bits for DR6 */
     } fault;
 
+    bool tracing;        /* somebody wants to see every instruction */
+    bool traced;         /* and has seen the next one */
+    bool event_in_step;  /* the instruction being stepped delivered an event itself: no single-step trap */
     i64 run_budget;      /* what `left` was when run began */
     bool tlb_used;       /* something was filled since the last flush */
     u64 large_lo, large_hi; /* linear range that large-page translations were cached from */

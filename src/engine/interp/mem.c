@@ -248,7 +248,7 @@ again:
 
 /* ---- the TLB ---- */
 
-static bool canonical(const struct interp *c, u64 lin)
+bool interp_canonical(const struct interp *c, u64 lin)
 {
     unsigned unused = c->state->cr4 & CR4_LA57 ? 7 : 16;
 
@@ -314,7 +314,7 @@ static struct tlb_entry *translate(struct interp *c, const struct cell *i, unsig
     }
     c->counters.tlb_misses++;
     if (s->cr0 & CR0_PG) {
-        if ((s->efer & EFER_LMA) && !canonical(c, lin))
+        if ((s->efer & EFER_LMA) && !interp_canonical(c, lin))
             canonical_fault(c, i);
         walk_tables(c, lin, rights, access, &w);
         if (w.fault) {
@@ -577,4 +577,17 @@ u64 interp_load_system(struct interp *c, const struct cell *i, u64 lin, unsigned
 void interp_store_system(struct interp *c, const struct cell *i, u64 lin, unsigned size, u64 value)
 {
     store_any(c, i, TLB_SUPER, lin, (const u8 *)&value, size);
+}
+
+u64 interp_load_as(struct interp *c, const struct cell *i, unsigned cpl, u64 lin, unsigned size)
+{
+    u64 value = 0;
+
+    load_any(c, i, cpl == 3 ? TLB_USER : TLB_SUPER, lin, (u8 *)&value, size);
+    return value;
+}
+
+void interp_store_as(struct interp *c, const struct cell *i, unsigned cpl, u64 lin, unsigned size, u64 value)
+{
+    store_any(c, i, cpl == 3 ? TLB_USER : TLB_SUPER, lin, (const u8 *)&value, size);
 }

@@ -128,6 +128,13 @@ void interp_probe(struct interp *c, const struct cell *i, u64 lin, unsigned size
 u64 interp_load_system(struct interp *c, const struct cell *i, u64 lin, unsigned size);
 void interp_store_system(struct interp *c, const struct cell *i, u64 lin, unsigned size, u64 value);
 
+/* Stacks of another privilege level: with the rights of `cpl`. `size` 2, 4 or 8. */
+u64 interp_load_as(struct interp *c, const struct cell *i, unsigned cpl, u64 lin, unsigned size);
+void interp_store_as(struct interp *c, const struct cell *i, unsigned cpl, u64 lin, unsigned size, u64 value);
+
+/* Whether a linear address is canonical (SDM 1 3.3.7.1). */
+bool interp_canonical(const struct interp *c, u64 lin);
+
 /* ---- the TLB ---- */
 
 /* Translate for an instruction fetch; returns the guest-physical address. Raises #PF. */

@@ -246,6 +246,14 @@ static bool step(struct interp *c)
     return true;
 }
 
+/* A link needs no check of the mapping when both ends lie in one page, linear and physical. */
+static bool linkable(const struct block *from, const struct block *to)
+{
+    return from->mode == to->mode && from->cs_base == to->cs_base && from->cs_limit == to->cs_limit &&
+           from->page == to->page && to->page != BLOCK_NO_PAGE && from->page2 == BLOCK_NO_PAGE &&
+           to->page2 == BLOCK_NO_PAGE && (((from->cs_base + from->rip) ^ (to->cs_base + to->rip)) & PAGE_MASK) == 0;
+}
+
 static enum engine_exit run_loop(struct interp *c)
 {
     struct vcpu_state *s = c->state;
@@ -283,8 +291,7 @@ static enum engine_exit run_loop(struct interp *c)
             continue;
         }
         b = block_lookup(c);
-        if (c->link_from && c->link_from->mode == b->mode && b->page2 == BLOCK_NO_PAGE && b->page != BLOCK_NO_PAGE &&
-            c->link_from->page == b->page && c->link_from->page2 == BLOCK_NO_PAGE)
+        if (c->link_from && linkable(c->link_from, b))
             c->link_from->link[c->link_which] = b;
         c->link_from = NULL;
         c->recent[c->recent_next++ % ARRAY_SIZE(c->recent)] = b->rip;
