@@ -12,6 +12,10 @@ enum { GATE_TASK = 5, GATE_INT16 = 6, GATE_TRAP16 = 7, GATE_INT32 = 14, GATE_TRA
 _Noreturn void interp_fault(struct interp *c, const struct cell *i, u8 vector, u32 error)
 {
     c->bounce.active = false;
+    if (c->undo_pop) {
+        c->undo_pop = false;
+        c->state->gpr[RSP] = c->undo_sp;
+    }
     if (i) {
         c->left -= i - c->block->cells;
         c->state->rip = cell_rip(c, i);
@@ -239,6 +243,8 @@ void interp_deliver(struct interp *c, enum event_kind kind, u8 vector, u32 error
 
     c->unwind = &unwind;
     if (setjmp(unwind)) {
+        if (c->fault.vector == VEC_PF)
+            s->cr2 = c->fault.address;
         if (now_kind == EVENT_EXCEPTION && now_vector == VEC_DF) {
             s->activity = VCPU_SHUTDOWN;
             c->unwind = outer;

@@ -31,6 +31,10 @@ enum {
 /* Put before an asm that reads CF; the packed flags in a register operand named [f]. */
 #define ASM_SET_CF "btl $8, %k[f]\n\t"
 
+/* All of them in, for an instruction that leaves some (or, with a count of 0, all) alone; EAX is clobbered. OF comes from an
+   addition that overflows exactly when bit 0 is set. */
+#define ASM_SET_FLAGS "movl %k[f], %%eax\n\taddb $0x7f, %%al\n\tsahf\n\t"
+
 static inline u16 flags_pack(u64 rflags)
 {
     return (u16)((rflags & 0xd5) << 8 | (rflags & FLAG_OF) >> 11);

@@ -193,6 +193,9 @@ struct interp {
         u8 data[64];
     } bounce;
 
+    bool undo_pop; /* POP to memory: a fault in its store restores RSP from undo_sp */
+    u64 undo_sp;
+
     /* A fault on its way to run.c. */
     jmp_buf *unwind; /* where a fault goes: the loop, or the delivery of an event */
     struct {

@@ -237,8 +237,6 @@ static u64 stack_mask(const struct stack *st)
     return st->flat64 ? UINT64_MAX : st->seg.attr & SEG_DB ? 0xffffffffu : 0xffffu;
 }
 
-u64 stack_pointer(const struct stack *st) { return st->sp; }
-
 void stack_skip(struct stack *st, u64 bytes)
 {
     u64 mask = stack_mask(st);
@@ -269,6 +267,11 @@ void stack_push(struct interp *c, const struct cell *i, struct stack *st, unsign
 {
     stack_skip(st, -(u64)size);
     interp_store_as(c, i, st->cpl, stack_linear(c, i, st, size), size, value);
+}
+
+void stack_probe(struct interp *c, const struct cell *i, const struct stack *st, unsigned size)
+{
+    interp_probe(c, i, stack_linear(c, i, st, size), size, MEM_WRITE);
 }
 
 u64 stack_pop(struct interp *c, const struct cell *i, struct stack *st, unsigned size)

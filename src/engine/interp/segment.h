@@ -32,10 +32,10 @@ struct stack {
 struct stack interp_stack(const struct interp *c);
 void stack_push(struct interp *c, const struct cell *i, struct stack *st, unsigned size, u64 value);
 u64 stack_pop(struct interp *c, const struct cell *i, struct stack *st, unsigned size);
+/* Raise what a push at the current place would raise. */
+void stack_probe(struct interp *c, const struct cell *i, const struct stack *st, unsigned size);
 /* Move SP without an access. */
 void stack_skip(struct stack *st, u64 bytes);
-/* The stack pointer with what SS.B says (RSP, ESP or SP) replaced. */
-u64 stack_pointer(const struct stack *st);
 
 /* The stack that the TSS holds for privilege level `cpl` (0..2), checked. IA-32e mode: RSPn or, with ist != 0, that IST. */
 struct stack interp_tss_stack(struct interp *c, const struct cell *i, unsigned cpl, unsigned ist, u32 ext);

@@ -1,0 +1,275 @@
+/*
+ * Jumps, calls, returns, loops, software interrupts, BOUND.
+ *
+ * A direct target is in the cell, cut to the operand size when it was decoded. Outside 64-bit code a target beyond the CS
+ * limit raises #GP(0) on the branch; the block builder cannot know, so the handlers check.
+ */
+#include "engine/interp/fault.h"
+#include "engine/interp/ops.h"
+#include "engine/interp/segment.h"
+
+static ALWAYS_INLINE void check_target(struct vcpu_state *s, struct interp *c, const struct cell *i, u64 target)
+{
+    if ((c->mode & MODE_CODE_MASK) == MODE_CODE64) {
+        if (unlikely(!interp_canonical(c, target)))
+            raise_gp(c, i, 0);
+    } else if (unlikely(target > s->seg[SEG_CS].limit)) {
+        raise_gp(c, i, 0);
+    }
+}
+
+#define FOR_CONDITIONS(M)                                                                                    \
+    M(O, 0) M(NO, 1) M(B, 2) M(NB, 3) M(Z, 4) M(NZ, 5) M(BE, 6) M(NBE, 7) M(S, 8) M(NS, 9) M(P, 10) M(NP, 11) \
+        M(L, 12) M(NL, 13) M(LE, 14) M(NLE, 15)
+
+#define DEFINE_JCC(CC, cc)                                                                                   \
+    HANDLER(j##CC)                                                                                           \
+    {                                                                                                        \
+        if (flags_condition(c->flags, cc)) {                                                                 \
+            check_target(s, c, i, (u64)i->disp);                                                             \
+            END_TAKEN;                                                                                       \
+        }                                                                                                    \
+        END_FALL;                                                                                            \
+    }
+FOR_CONDITIONS(DEFINE_JCC)
+#define ROWS_JCC(CC, cc)                                                                                     \
+    {OP_J##CC##_Jb, 0, ANY_SIZE(j##CC), NO_FORM}, {OP_J##CC##_Jz, 0, ANY_SIZE(j##CC), NO_FORM},
+
+HANDLER(jmp)
+{
+    check_target(s, c, i, (u64)i->disp);
+    END_TAKEN;
+}
+
+/* ---- counting jumps: the counter is CX, ECX or RCX by address size ---- */
+
+static ALWAYS_INLINE u64 counter(const struct vcpu_state *s, const struct cell *i)
+{
+    return get_sized(s, RCX, cell_address_size(i));
+}
+
+#define DEFINE_LOOP(name, condition)                                                                         \
+    HANDLER(name)                                                                                            \
+    {                                                                                                        \
+        u64 left = counter(s, i) - 1;                                                                        \
+        unsigned size = cell_address_size(i);                                                                \
+        bool taken = (size == 8 ? left : size == 4 ? (u32)left : (u16)left) != 0 && (condition);             \
+                                                                                                             \
+        if (taken)                                                                                           \
+            check_target(s, c, i, (u64)i->disp);                                                             \
+        set_sized(s, RCX, size, left);                                                                       \
+        if (taken)                                                                                           \
+            END_TAKEN;                                                                                       \
+        END_FALL;                                                                                            \
+    }
+DEFINE_LOOP(loop, true)
+DEFINE_LOOP(loope, c->flags & PACKED_ZF)
+DEFINE_LOOP(loopne, !(c->flags & PACKED_ZF))
+
+HANDLER(jcxz)
+{
+    if (counter(s, i) == 0) {
+        check_target(s, c, i, (u64)i->disp);
+        END_TAKEN;
+    }
+    END_FALL;
+}
+
+/* ---- calls and returns ---- */
+
+#define DEFINE_CALL(name, bits)                                                                              \
+    HANDLER(call_direct##bits)                                                                               \
+    {                                                                                                        \
+        check_target(s, c, i, (u64)i->disp);                                                                 \
+        push(s, c, i, bits / 8, cell_next_rip(c, i));                                                        \
+        END_TAKEN;                                                                                           \
+    }                                                                                                        \
+    HANDLER(call_er##bits)                                                                                   \
+    {                                                                                                        \
+        u64 target = get##bits(s, i->rm);                                                                    \
+                                                                                                             \
+        check_target(s, c, i, target);                                                                       \
+        push(s, c, i, bits / 8, cell_next_rip(c, i));                                                        \
+        s->rip = target;                                                                                     \
+        END_INDIRECT;                                                                                        \
+    }                                                                                                        \
+    HANDLER(call_em##bits)                                                                                   \
+    {                                                                                                        \
+        u64 target = load##bits(c, i, interp_ea(s, c, i, bits / 8, MEM_READ));                               \
+                                                                                                             \
+        check_target(s, c, i, target);                                                                       \
+        push(s, c, i, bits / 8, cell_next_rip(c, i));                                                        \
+        s->rip = target;                                                                                     \
+        END_INDIRECT;                                                                                        \
+    }                                                                                                        \
+    HANDLER(jmp_er##bits)                                                                                    \
+    {                                                                                                        \
+        check_target(s, c, i, get##bits(s, i->rm));                                                          \
+        s->rip = get##bits(s, i->rm);                                                                        \
+        END_INDIRECT;                                                                                        \
+    }                                                                                                        \
+    HANDLER(jmp_em##bits)                                                                                    \
+    {                                                                                                        \
+        u64 target = load##bits(c, i, interp_ea(s, c, i, bits / 8, MEM_READ));                               \
+                                                                                                             \
+        check_target(s, c, i, target);                                                                       \
+        s->rip = target;                                                                                     \
+        END_INDIRECT;                                                                                        \
+    }                                                                                                        \
+    HANDLER(ret##bits)                                                                                       \
+    {                                                                                                        \
+        u64 sp = s->gpr[RSP], target = pop(s, c, i, bits / 8);                                               \
+                                                                                                             \
+        c->undo_pop = true;                                                                                  \
+        c->undo_sp = sp;                                                                                     \
+        check_target(s, c, i, target);                                                                       \
+        c->undo_pop = false;                                                                                 \
+        s->rip = target;                                                                                     \
+        END_INDIRECT;                                                                                        \
+    }                                                                                                        \
+    HANDLER(ret_im##bits)                                                                                    \
+    {                                                                                                        \
+        struct stack st = interp_stack(c);                                                                   \
+        u64 target = stack_pop(c, i, &st, bits / 8);                                                         \
+                                                                                                             \
+        check_target(s, c, i, target);                                                                       \
+        stack_skip(&st, (u16)i->imm);                                                                        \
+        s->gpr[RSP] = st.sp;                                                                                 \
+        s->rip = target;                                                                                     \
+        END_INDIRECT;                                                                                        \
+    }
+FOR_V(DEFINE_CALL, call)
+
+/* ---- far ---- */
+
+HANDLER(jmpf_direct)
+{
+    c->cell = i;
+    interp_far_jump(c, i, (u16)i->imm, (u64)i->disp);
+    END_LOOP;
+}
+HANDLER(callf_direct)
+{
+    c->cell = i;
+    interp_far_call(c, i, (u16)i->imm, (u64)i->disp, cell_operand_size(i));
+    END_LOOP;
+}
+
+static u64 load_pointer(struct vcpu_state *s, struct interp *c, const struct cell *i, u16 *selector)
+{
+    unsigned size = cell_operand_size(i);
+    u64 lin = interp_ea(s, c, i, size + 2, MEM_READ), offset = 0;
+
+    interp_load_bytes(c, i, lin, &offset, size);
+    *selector = (u16)interp_load_slow(c, i, lin + size, 2);
+    return offset;
+}
+HANDLER(jmpf_em)
+{
+    u16 selector;
+    u64 offset = load_pointer(s, c, i, &selector);
+
+    interp_far_jump(c, i, selector, offset);
+    END_LOOP;
+}
+HANDLER(callf_em)
+{
+    u16 selector;
+    u64 offset = load_pointer(s, c, i, &selector);
+
+    interp_far_call(c, i, selector, offset, cell_operand_size(i));
+    END_LOOP;
+}
+HANDLER(retf)
+{
+    c->cell = i;
+    interp_far_return(c, i, cell_operand_size(i), 0);
+    END_LOOP;
+}
+HANDLER(retf_im)
+{
+    c->cell = i;
+    interp_far_return(c, i, cell_operand_size(i), (u16)i->imm);
+    END_LOOP;
+}
+HANDLER(iret)
+{
+    c->cell = i;
+    interp_iret(c, i, cell_operand_size(i));
+    END_LOOP;
+}
+
+/* ---- software interrupts ---- */
+
+HANDLER(int3)
+{
+    interp_software_interrupt(c, i, VEC_BP, EVENT_SOFTWARE);
+    END_LOOP;
+}
+HANDLER(int_im)
+{
+    if ((s->rflags & FLAG_VM) && (s->rflags & FLAG_IOPL) != FLAG_IOPL)
+        raise_gp(c, i, 0);
+    interp_software_interrupt(c, i, (u8)i->imm, EVENT_SOFTWARE);
+    END_LOOP;
+}
+HANDLER(into)
+{
+    if (!(c->flags & PACKED_OF))
+        END_LOOP_NEXT;
+    interp_software_interrupt(c, i, VEC_OF, EVENT_SOFTWARE);
+    END_LOOP;
+}
+HANDLER(int1) /* a trap that ignores the gate's DPL (SDM 2, INT1) */
+{
+    interp_software_interrupt(c, i, VEC_DB, EVENT_TRAP);
+    END_LOOP;
+}
+
+HANDLER(bound)
+{
+    unsigned size = cell_operand_size(i);
+    u64 lin = interp_ea(s, c, i, 2 * size, MEM_READ);
+    i64 index, low, high;
+
+    if (size == 2) {
+        index = (i16)get16(s, i->reg);
+        low = (i16)load16(c, i, lin);
+        high = (i16)load16(c, i, lin + 2);
+    } else {
+        index = (i32)get32(s, i->reg);
+        low = (i32)load32(c, i, lin);
+        high = (i32)load32(c, i, lin + 4);
+    }
+    if (index < low || index > high)
+        interp_fault(c, i, VEC_BR, 0);
+    NEXT;
+}
+
+const struct interp_row interp_branch_rows[] = {
+    FOR_CONDITIONS(ROWS_JCC)
+    {OP_JMP_Jb, 0, ANY_SIZE(jmp), NO_FORM},
+    {OP_JMP_Jz, 0, ANY_SIZE(jmp), NO_FORM},
+    {OP_LOOP_Jb, 0, ANY_SIZE(loop), NO_FORM},
+    {OP_LOOPE_Jb, 0, ANY_SIZE(loope), NO_FORM},
+    {OP_LOOPNE_Jb, 0, ANY_SIZE(loopne), NO_FORM},
+    {OP_JCXZ_Jb, 0, ANY_SIZE(jcxz), NO_FORM},
+    {OP_CALL_Jz, 0, BY_SIZE(call_direct), NO_FORM},
+    {OP_CALL_Ev, 0, BY_SIZE(call_er), BY_SIZE(call_em)},
+    {OP_JMP_Ev, 0, BY_SIZE(jmp_er), BY_SIZE(jmp_em)},
+    {OP_RET, 0, BY_SIZE(ret), NO_FORM},
+    {OP_RET_Iw, 0, BY_SIZE(ret_im), NO_FORM},
+    {OP_JMPF_Ap, 0, ANY_SIZE(jmpf_direct), NO_FORM},
+    {OP_CALLF_Ap, 0, ANY_SIZE(callf_direct), NO_FORM},
+    {OP_JMPF_Ep, 0, NO_FORM, ANY_SIZE(jmpf_em)},
+    {OP_CALLF_Ep, 0, NO_FORM, ANY_SIZE(callf_em)},
+    {OP_RETF, 0, ANY_SIZE(retf), NO_FORM},
+    {OP_RETF_Iw, 0, ANY_SIZE(retf_im), NO_FORM},
+    {OP_IRET, 0, ANY_SIZE(iret), NO_FORM},
+    {OP_INT3, 0, ANY_SIZE(int3), NO_FORM},
+    {OP_INT_Ib, 0, ANY_SIZE(int_im), NO_FORM},
+    {OP_INTO, 0, ANY_SIZE(into), NO_FORM},
+    {OP_INT1, 0, ANY_SIZE(int1), NO_FORM},
+    {OP_BOUND_Gv_Ma, 0, NO_FORM, ANY_SIZE(bound)},
+    ROW_LAST,
+};
