@@ -208,9 +208,8 @@ static void on_remapped(void *opaque) { for_each_interp(opaque, visit_flush, NUL
 /* ---- the cache ---- */
 
 static const struct interp_row *const all_rows[] = {
-    interp_alu_rows,  interp_move_rows,   interp_shift_rows,   interp_bit_rows,    interp_string_rows,
-    interp_branch_rows, interp_system_rows, interp_x87_rows,   interp_mmx_rows,    interp_sse_fp_rows,
-    interp_sse_int_rows, interp_crypto_rows, interp_fpstate_rows,
+    interp_alu_rows,    interp_move_rows,   interp_shift_rows,  interp_bit_rows,
+    interp_string_rows, interp_branch_rows, interp_system_rows,
 };
 
 struct block_cache *block_cache_get(struct vcpu *vcpu, struct error *err)
@@ -271,7 +270,7 @@ static interp_fn *choose_handler(struct interp *c, const struct x86_insn *insn, 
     interp_fn *fn;
     u32 a;
 
-    if (info->feature && !cpu_model_has(&c->vcpu->vm->config.cpu, info->feature)) {
+    if (info->feature && !c->vcpu->vm->config.cpu.has[info->feature]) {
         *op = info->without_feature;
         if (*op == OP_INVALID)
             return interp_op_ud;

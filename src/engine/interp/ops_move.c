@@ -55,11 +55,6 @@ FOR_ALL(DEFINE_MOV, mov)
         set##bits(s, i->rm, (u##bits)i->disp);                                                               \
         NEXT;                                                                                                \
     }                                                                                                        \
-    HANDLER(lea##bits)                                                                                       \
-    {                                                                                                        \
-        set##bits(s, i->reg, (u##bits)interp_ea_offset(c, i));                                               \
-        NEXT;                                                                                                \
-    }                                                                                                        \
     HANDLER(movbe_load##bits)                                                                                \
     {                                                                                                        \
         set##bits(s, i->reg,                                                                                 \
@@ -82,8 +77,17 @@ FOR_ALL(DEFINE_MOV, mov)
     }
 FOR_V(DEFINE_MOV_V, mov)
 
-/* LEA of a plain 64-bit address, which most are. */
-HANDLER(lea_fast64)
+HANDLER(lea16)
+{
+    set16(s, i->reg, (u16)interp_ea_offset(c, i));
+    NEXT;
+}
+HANDLER(lea32)
+{
+    set32(s, i->reg, (u32)interp_ea_offset(c, i));
+    NEXT;
+}
+HANDLER(lea64) /* mostly of a plain 64-bit address */
 {
     if (unlikely(i->flags & CELL_SLOW_EA))
         set64(s, i->reg, interp_ea_offset(c, i));
@@ -129,7 +133,8 @@ FOR_V(DEFINE_EXTEND, movzx8, 8, u8)
 FOR_V(DEFINE_EXTEND, movzx16, 16, u16)
 FOR_V(DEFINE_EXTEND, movsx8, 8, i8)
 FOR_V(DEFINE_EXTEND, movsx16, 16, i16)
-FOR_V(DEFINE_EXTEND, movsxd, 32, i32)
+DEFINE_EXTEND(movsxd, 32, i32, 32)
+DEFINE_EXTEND(movsxd, 32, i32, 64)
 
 HANDLER(cbw)
 {
@@ -483,7 +488,7 @@ const struct interp_row interp_move_rows[] = {
     {OP_MOV_Ob_AL, 0, ANY_SIZE(mov_moffs_acc8), ANY_SIZE(mov_moffs_acc8)},
     {OP_MOV_Ov_rAX, 0, BY_SIZE(mov_moffs_acc), BY_SIZE(mov_moffs_acc)},
     {OP_MOVNTI_My_Gy, 0, NO_FORM, {NULL, mov_em_gr32, mov_em_gr64}},
-    {OP_LEA_Gv_M, 0, NO_FORM, {lea16, lea32, lea_fast64}},
+    {OP_LEA_Gv_M, 0, NO_FORM, BY_SIZE(lea)},
     {OP_XCHG_Eb_Gb, ROW_REG8 | ROW_RM8, ANY_SIZE(xchg_er_gr8), ANY_SIZE(xchg_em_gr8)},
     {OP_XCHG_Ev_Gv, 0, BY_SIZE(xchg_er_gr), BY_SIZE(xchg_em_gr)},
     {OP_XCHG_Zv_rAX, 0, BY_SIZE(xchg_zr_acc), NO_FORM},

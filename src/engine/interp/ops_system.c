@@ -242,7 +242,6 @@ static u64 cr4_offered(const struct interp *c)
         {X86_FEATURE_SMEP, CR4_SMEP},
         {X86_FEATURE_SMAP, CR4_SMAP},
         {X86_FEATURE_PKU, CR4_PKE},
-        {X86_FEATURE_PKS, CR4_PKS},
     };
     u64 bits = CR4_PCE;
 

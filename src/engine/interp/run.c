@@ -11,9 +11,9 @@
 #include "engine/interp/engine.h"
 #include "engine/interp/fault.h"
 #include "engine/interp/flags.h"
-#include "engine/interp/fp.h"
 #include "engine/interp/mem.h"
 #include "machine/trace.h"
+#include "x86/cpuid.h"
 
 /* ---- ends of blocks ---- */
 
@@ -316,9 +316,7 @@ static enum engine_exit interp_run(struct vcpu *vcpu, u64 max_insns)
     c->tracing = vcpu->vm->trace && vcpu->vm->trace->insn;
     interp_set_rflags(c, s->rflags);
     interp_mode_changed(c);
-    interp_fp_enter(c);
     reason = run_loop(c);
-    interp_fp_leave(c);
     s->rflags = interp_rflags(c);
     s->icount += (u64)(c->run_budget - c->left);
     c->run_budget = c->left = 0;
@@ -354,7 +352,7 @@ static int interp_attach(struct vcpu *vcpu, struct error *err)
     c->state = &vcpu->state;
     c->memory = &vcpu->vm->memory;
     c->kick = &vcpu->kick;
-    c->amd = vcpu->vm->config.cpu.vendor == CPU_VENDOR_AMD;
+    c->amd = vcpu->vm->config.cpu.amd;
     vcpu_cpuid(vcpu, 0x80000008, 0, id);
     c->phys_reserved = ((1ull << 52) - 1) & ~((1ull << (id[0] & 0xff)) - 1);
     c->has_1g_pages = cpu_model_has(&vcpu->vm->config.cpu, X86_FEATURE_PDPE1GB);
@@ -367,7 +365,6 @@ static int interp_attach(struct vcpu *vcpu, struct error *err)
     }
     vcpu->engine_vcpu = c;
     interp_tlb_flush(c, false);
-    interp_fp_attach(c);
     return 0;
 }
 

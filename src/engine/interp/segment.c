@@ -201,7 +201,7 @@ void interp_load_tr(struct interp *c, const struct cell *i, u16 selector)
 {
     struct vcpu_state *s = c->state;
     struct seg seg;
-    u64 d, address;
+    u64 d, address = 0;
     unsigned type;
 
     if (null_selector(selector))
@@ -367,7 +367,7 @@ static void check_code_present(struct interp *c, const struct cell *i, const str
         raise_gp(c, i, selector_error(selector, 0));
 }
 
-struct gate {
+struct call_gate {
     u16 selector;
     u64 offset;
     unsigned size; /* of its pushes: 2, 4 or 8 */
@@ -375,9 +375,9 @@ struct gate {
 };
 
 /* Read the call gate that `selector` names, checked for use (SDM 3A 5.8.3, 5.8.4). */
-static struct gate read_call_gate(struct interp *c, const struct cell *i, u16 selector, u64 d)
+static struct call_gate read_call_gate(struct interp *c, const struct cell *i, u16 selector, u64 d)
 {
-    struct gate g = {.selector = (u16)(d >> 16)};
+    struct call_gate g = {.selector = (u16)(d >> 16)};
     unsigned type = d >> 40 & 0x1f, dpl = d >> 45 & 3;
     bool lma = c->state->efer & EFER_LMA;
 
@@ -407,7 +407,7 @@ static struct gate read_call_gate(struct interp *c, const struct cell *i, u16 se
 }
 
 /* The code segment behind a gate. */
-static struct seg gate_code(struct interp *c, const struct cell *i, const struct gate *g, u64 *descriptor)
+static struct seg gate_code(struct interp *c, const struct cell *i, const struct call_gate *g, u64 *descriptor)
 {
     struct seg cs;
 
@@ -447,7 +447,7 @@ void interp_far_jump(struct interp *c, const struct cell *i, u16 selector, u64 o
             raise_gp(c, i, selector_error(selector, 0));
         check_code_direct(c, i, &cs, selector, true);
     } else {
-        struct gate g = read_call_gate(c, i, selector, d);
+        struct call_gate g = read_call_gate(c, i, selector, d);
 
         cs = gate_code(c, i, &g, &d);
         selector = g.selector;
@@ -464,7 +464,7 @@ void interp_far_jump(struct interp *c, const struct cell *i, u16 selector, u64 o
 static void call_gate(struct interp *c, const struct cell *i, u16 gate_selector, u64 d)
 {
     struct vcpu_state *s = c->state;
-    struct gate g = read_call_gate(c, i, gate_selector, d);
+    struct call_gate g = read_call_gate(c, i, gate_selector, d);
     struct seg cs = gate_code(c, i, &g, &d);
     struct stack st = interp_stack(c), old = st;
     unsigned cpl = c->cpl;
