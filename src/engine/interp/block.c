@@ -18,7 +18,9 @@
 #include "x86/cpuid.h"
 
 enum {
-    ARENA_BYTES = 8 << 20, /* of cells; a booted Linux stays below it, and pages of it that are never used cost nothing */
+    ARENA_BYTES =
+        8
+        << 20, /* of cells; a booted Linux stays below it, and pages of it that are never used cost nothing */
     HASH_BITS = 14,
     CODE_PAGES = 1 << 13, /* slots for pages with code; a full table empties the cache */
     CHUNK_SHIFT = 6,      /* 64 bytes of a page a bit of its bitmap */
@@ -52,10 +54,16 @@ static void op_leave(struct vcpu_state *s, struct interp *c, const struct cell *
     s->rip = cell_rip(c, i);
 }
 
-static void op_gp0(struct vcpu_state *s, struct interp *c, const struct cell *i) { interp_fault(c, i, VEC_GP, 0); }
+static void op_gp0(struct vcpu_state *s, struct interp *c, const struct cell *i)
+{
+    interp_fault(c, i, VEC_GP, 0);
+}
 
 /* After the last cell of a block that does not end with a branch. Counts as no instruction. */
-static void op_fall(struct vcpu_state *s, struct interp *c, const struct cell *i) { TAIL interp_end_fall(s, c, i); }
+static void op_fall(struct vcpu_state *s, struct interp *c, const struct cell *i)
+{
+    TAIL interp_end_fall(s, c, i);
+}
 
 /* ---- life and death ---- */
 
@@ -76,7 +84,10 @@ static u64 chunk_mask(u64 offset, u64 len)
     return (~0ull >> (63 - (last - first))) << first;
 }
 
-static unsigned block_side(const struct block *b, const u8 *host) { return b->page == (u64)(uintptr_t)host ? 0 : 1; }
+static unsigned block_side(const struct block *b, const u8 *host)
+{
+    return b->page == (u64)(uintptr_t)host ? 0 : 1;
+}
 
 /* The bytes of a block that lie in the page at `host`. */
 static void block_span(const struct block *b, const u8 *host, u64 *offset, u64 *len)
@@ -95,8 +106,8 @@ static void block_kill(struct interp *c, struct block *b)
         b->cells[n].fn = op_leave;
 }
 
-static void page_enter(struct block_cache *cache, struct interp *c, struct block *b, u8 *host, struct mem_block *mem,
-                       u64 offset)
+static void page_enter(struct block_cache *cache, struct interp *c, struct block *b, u8 *host,
+                       struct mem_block *mem, u64 offset)
 {
     struct code_page *p = page_slot(cache, host);
     u64 start, len;
@@ -161,14 +172,18 @@ static void cache_flush(struct block_cache *cache, struct interp *c)
 
 /* ---- memory listener ---- */
 
-static void for_each_interp(struct block_cache *cache, void (*visit)(struct interp *c, void *opaque), void *opaque)
+static void for_each_interp(struct block_cache *cache, void (*visit)(struct interp *c, void *opaque),
+                            void *opaque)
 {
     for (unsigned n = 0; n < cache->vm->nvcpus; n++)
         if (cache->vm->vcpus[n] && cache->vm->vcpus[n]->engine_vcpu)
             visit(vcpu_interp(cache->vm->vcpus[n]), opaque);
 }
 
-static void visit_flush(struct interp *c, void *opaque) { interp_tlb_flush(c, false); }
+static void visit_flush(struct interp *c, void *opaque)
+{
+    interp_tlb_flush(c, false);
+}
 
 static void on_written(void *opaque, struct mem_block *block, u64 offset, u64 len, unsigned marks)
 {
@@ -203,7 +218,10 @@ static void on_protect(void *opaque, struct mem_block *block, u64 offset)
     for_each_interp(opaque, visit_protect, &(struct protect){block, offset});
 }
 
-static void on_remapped(void *opaque) { for_each_interp(opaque, visit_flush, NULL); }
+static void on_remapped(void *opaque)
+{
+    for_each_interp(opaque, visit_flush, NULL);
+}
 
 /* ---- the cache ---- */
 
@@ -217,7 +235,8 @@ struct block_cache *block_cache_get(struct vcpu *vcpu, struct error *err)
     struct block_cache *cache = NULL;
 
     for (unsigned n = 0; n < vcpu->vm->nvcpus; n++)
-        if (vcpu->vm->vcpus[n] && vcpu->vm->vcpus[n]->engine_vcpu && vcpu->vm->vcpus[n]->engine == vcpu->engine)
+        if (vcpu->vm->vcpus[n] && vcpu->vm->vcpus[n]->engine_vcpu &&
+            vcpu->vm->vcpus[n]->engine == vcpu->engine)
             cache = vcpu_interp(vcpu->vm->vcpus[n])->blocks;
     if (!cache) {
         cache = calloc(1, sizeof(*cache));
@@ -226,7 +245,8 @@ struct block_cache *block_cache_get(struct vcpu *vcpu, struct error *err)
             return NULL;
         }
         cache->vm = vcpu->vm;
-        cache->arena = mmap(NULL, ARENA_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        cache->arena = mmap(NULL, ARENA_BYTES, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (cache->arena == MAP_FAILED) {
             error_set(err, "no memory on the host for the interpreter's block cache");
             free(cache);
@@ -260,7 +280,10 @@ void block_cache_put(struct block_cache *cache, struct vcpu *vcpu)
 
 /* ---- building ---- */
 
-static u8 byte_register(unsigned n, bool rex) { return (u8)(rex || n < 4 ? n * 8 : (n - 4) * 8 + 1); }
+static u8 byte_register(unsigned n, bool rex)
+{
+    return (u8)(rex || n < 4 ? n * 8 : (n - 4) * 8 + 1);
+}
 
 /* The handler of a decoded instruction, or the one that raises what the CPU raises instead. */
 static interp_fn *choose_handler(struct interp *c, const struct x86_insn *insn, u16 *op)
@@ -321,11 +344,13 @@ static void fill_cell(struct interp *c, const struct x86_insn *insn, const struc
     cell->reg = row && (row->flags & ROW_REG8) ? byte_register(insn->reg, rex) : insn->reg;
     cell->rm = row && (row->flags & ROW_RM8) && !insn->is_mem ? byte_register(insn->rm, rex) : insn->rm;
     cell->vvvv = insn->vvvv;
-    cell->flags = (u8)((insn->prefixes & X86_PFX_REP ? CELL_REP : 0) | (insn->prefixes & X86_PFX_REPNE ? CELL_REPNE : 0) |
-                       (insn->prefixes & X86_PFX_LOCK ? CELL_LOCK : 0) | (insn->operand_size == 2 ? CELL_OP16 : 0) |
-                       (insn->operand_size == 8 ? CELL_OP64 : 0) | (insn->address_size == 4 ? CELL_ADDR32 : 0) |
-                       (insn->address_size == 2 ? CELL_ADDR16 : 0) |
-                       (!code64 || insn->address_size != 8 ? CELL_SLOW_EA : 0));
+    cell->flags =
+        (u8)((insn->prefixes & X86_PFX_REP ? CELL_REP : 0) |
+             (insn->prefixes & X86_PFX_REPNE ? CELL_REPNE : 0) |
+             (insn->prefixes & X86_PFX_LOCK ? CELL_LOCK : 0) | (insn->operand_size == 2 ? CELL_OP16 : 0) |
+             (insn->operand_size == 8 ? CELL_OP64 : 0) | (insn->address_size == 4 ? CELL_ADDR32 : 0) |
+             (insn->address_size == 2 ? CELL_ADDR16 : 0) |
+             (!code64 || insn->address_size != 8 ? CELL_SLOW_EA : 0));
     if (cell->base == X86_RIP_REG) {
         cell->base = X86_NO_REG;
         cell->disp += (i64)next;
@@ -333,7 +358,9 @@ static void fill_cell(struct interp *c, const struct x86_insn *insn, const struc
     if (info->operands[0] == 'J') {
         u64 target = next + insn->imm;
 
-        cell->disp = (i64)(insn->operand_size == 8 ? target : insn->operand_size == 4 ? (u32)target : (u16)target);
+        cell->disp = (i64)(insn->operand_size == 8   ? target
+                           : insn->operand_size == 4 ? (u32)target
+                                                     : (u16)target);
     } else if (op == OP_MOV_Zv_Iv) {
         cell->disp = (i64)insn->imm;
     } else if (op == OP_JMPF_Ap || op == OP_CALLF_Ap) {
@@ -549,7 +576,8 @@ struct block *block_single(struct interp *c, const struct block *block)
 {
     struct block *b = &c->single.head;
 
-    _Static_assert(offsetof(struct interp, single.cells) == offsetof(struct interp, single.head.cells), "cells follow");
+    _Static_assert(offsetof(struct interp, single.cells) == offsetof(struct interp, single.head.cells),
+                   "cells follow");
     *b = *block;
     b->ncells = 1;
     b->link[0] = b->link[1] = NULL;

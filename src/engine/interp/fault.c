@@ -33,8 +33,8 @@ _Noreturn void interp_page_fault(struct interp *c, const struct cell *i, u64 add
 
 static bool has_error_code(enum event_kind kind, u8 vector)
 {
-    const u32 with_error = 1u << VEC_DF | 1u << VEC_TS | 1u << VEC_NP | 1u << VEC_SS | 1u << VEC_GP | 1u << VEC_PF |
-                           1u << VEC_AC | 1u << 21;
+    const u32 with_error = 1u << VEC_DF | 1u << VEC_TS | 1u << VEC_NP | 1u << VEC_SS | 1u << VEC_GP |
+                           1u << VEC_PF | 1u << VEC_AC | 1u << 21;
 
     return kind == EVENT_EXCEPTION && vector < 32 && (with_error >> vector & 1);
 }
@@ -77,7 +77,8 @@ struct idt_gate {
     u32 error; /* that faults about this gate push */
 };
 
-static struct idt_gate read_gate(struct interp *c, const struct cell *i, enum event_kind kind, u8 vector, u32 ext)
+static struct idt_gate read_gate(struct interp *c, const struct cell *i, enum event_kind kind, u8 vector,
+                                 u32 ext)
 {
     const struct vcpu_state *s = c->state;
     bool lma = s->efer & EFER_LMA;
@@ -98,7 +99,8 @@ static struct idt_gate read_gate(struct interp *c, const struct cell *i, enum ev
     if (g.type != GATE_INT16 && g.type != GATE_TRAP16)
         g.offset |= low >> 48 << 16;
     /* Task gates need hardware task switches: "The exact processor" (docs/quirks.md). */
-    if (g.type != GATE_INT32 && g.type != GATE_TRAP32 && (lma || (g.type != GATE_INT16 && g.type != GATE_TRAP16)))
+    if (g.type != GATE_INT32 && g.type != GATE_TRAP32 &&
+        (lma || (g.type != GATE_INT16 && g.type != GATE_TRAP16)))
         raise_gp(c, i, g.error);
     if (kind == EVENT_SOFTWARE && g.dpl < c->cpl)
         raise_gp(c, i, g.error);
@@ -125,7 +127,8 @@ static void clear_v86_segments(struct vcpu_state *s)
         s->seg[order[n]] = (struct seg){.attr = SEG_UNUSABLE};
 }
 
-static void deliver_protected(struct interp *c, const struct cell *i, enum event_kind kind, u8 vector, u32 error, u64 rip)
+static void deliver_protected(struct interp *c, const struct cell *i, enum event_kind kind, u8 vector,
+                              u32 error, u64 rip)
 {
     struct vcpu_state *s = c->state;
     u32 ext = kind != EVENT_SOFTWARE;
@@ -186,8 +189,11 @@ static void deliver_protected(struct interp *c, const struct cell *i, enum event
 static void trace_event(struct interp *c, enum event_kind kind, u8 vector, u32 error)
 {
     static const u8 kinds[] = {
-        [EVENT_EXCEPTION] = TRACE_EXCEPTION, [EVENT_TRAP] = TRACE_EXCEPTION,      [EVENT_SOFTWARE] = TRACE_SOFTWARE,
-        [EVENT_INTERRUPT] = TRACE_INTERRUPT, [EVENT_NMI] = TRACE_NMI,
+        [EVENT_EXCEPTION] = TRACE_EXCEPTION,
+        [EVENT_TRAP] = TRACE_EXCEPTION,
+        [EVENT_SOFTWARE] = TRACE_SOFTWARE,
+        [EVENT_INTERRUPT] = TRACE_INTERRUPT,
+        [EVENT_NMI] = TRACE_NMI,
     };
     const struct trace_ops *trace = c->vcpu->vm->trace;
 
@@ -198,7 +204,8 @@ static void trace_event(struct interp *c, enum event_kind kind, u8 vector, u32 e
                  vector == VEC_PF && kind == EVENT_EXCEPTION ? c->fault.address : 0);
 }
 
-static void deliver_once(struct interp *c, const struct cell *i, enum event_kind kind, u8 vector, u32 error, u64 rip)
+static void deliver_once(struct interp *c, const struct cell *i, enum event_kind kind, u8 vector, u32 error,
+                         u64 rip)
 {
     struct vcpu_state *s = c->state;
 
@@ -221,7 +228,10 @@ void interp_software_interrupt(struct interp *c, const struct cell *i, u8 vector
 }
 
 /* SDM 3A table 6-4. */
-static bool contributory(u8 vector) { return vector == VEC_DE || (vector >= VEC_TS && vector <= VEC_GP); }
+static bool contributory(u8 vector)
+{
+    return vector == VEC_DE || (vector >= VEC_TS && vector <= VEC_GP);
+}
 
 static bool makes_double_fault(enum event_kind kind, u8 first, u8 second)
 {

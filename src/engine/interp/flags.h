@@ -39,7 +39,10 @@ static inline u16 flags_pack(u64 rflags)
 {
     return (u16)((rflags & 0xd5) << 8 | (rflags & FLAG_OF) >> 11);
 }
-static inline u64 flags_unpack(u16 packed) { return (u64)(packed >> 8 & 0xd5) | (u64)(packed & 1) << 11; }
+static inline u64 flags_unpack(u16 packed)
+{
+    return (u64)(packed >> 8 & 0xd5) | (u64)(packed & 1) << 11;
+}
 
 /* Whether condition `cc` (the low 4 bits of a Jcc opcode) holds; `cc` is a constant at every use. */
 static inline __attribute__((always_inline)) bool flags_condition(u16 f, unsigned cc)

@@ -39,16 +39,16 @@ typedef void interp_fn(struct vcpu_state *s, struct interp *c, const struct cell
 /* Two to a cache line. Byte registers are byte offsets into s->gpr (AH is 1), other registers are numbers. */
 struct cell {
     interp_fn *fn;
-    i64 disp;   /* displacement, with the next RIP added for RIP-relative; MOV r64,imm64: the immediate; direct branches:
+    i64 disp; /* displacement, with the next RIP added for RIP-relative; MOV r64,imm64: the immediate; direct branches:
                    target RIP; far pointers: the offset; ENTER: the level */
-    i32 imm;    /* immediate, sign-extended to the operand by the handler; far pointers: selector */
+    i32 imm; /* immediate, sign-extended to the operand by the handler; far pointers: selector */
     u8 base, index, scale, seg; /* memory operand; seg: SEG_* */
-    u8 reg, rm; /* ModRM.reg and ModRM.rm operands (rm also: register in the opcode) */
-    u8 start;   /* offset of the instruction from the block's RIP */
-    u8 len;     /* bytes */
-    u8 flags;   /* CELL_* */
-    u8 vvvv;    /* third register operand of VEX forms */
-    u16 op;     /* enum x86_op */
+    u8 reg, rm;                 /* ModRM.reg and ModRM.rm operands (rm also: register in the opcode) */
+    u8 start;                   /* offset of the instruction from the block's RIP */
+    u8 len;                     /* bytes */
+    u8 flags;                   /* CELL_* */
+    u8 vvvv;                    /* third register operand of VEX forms */
+    u16 op;                     /* enum x86_op */
 };
 
 enum {
@@ -75,8 +75,8 @@ static inline unsigned cell_address_size(const struct cell *i)
  * 16-, 32- and 64-bit operand size. NULL where a form does not exist; the block builder then makes it #UD.
  */
 struct interp_row {
-    u16 op; /* enum x86_op */
-    u16 flags; /* ROW_* */
+    u16 op;                     /* enum x86_op */
+    u16 flags;                  /* ROW_* */
     interp_fn *reg[3], *mem[3]; /* by operand size: 2, 4, 8 */
 };
 enum {
@@ -124,13 +124,14 @@ struct block {
     u64 rip; /* of the first instruction */
     u64 cs_base;
     u32 cs_limit;
-    u32 mode;   /* MODE_*; BLOCK_DEAD once killed */
-    u64 page;   /* host address of the page that the code is in; BLOCK_NO_PAGE: not in RAM or ROM, not cached */
+    u32 mode; /* MODE_*; BLOCK_DEAD once killed */
+    u64 page; /* host address of the page that the code is in; BLOCK_NO_PAGE: not in RAM or ROM, not cached */
     u64 page2;  /* of its second page, or BLOCK_NO_PAGE; an instruction that crosses is alone in its block */
     u32 offset; /* of the code in its page */
     u16 ncells; /* instructions; one more cell follows, which ends the block if it does not end with a branch */
     u16 nbytes;
-    struct block *link[2]; /* where the branch goes, where it falls through: blocks of the same page, or NULL */
+    struct block
+        *link[2]; /* where the branch goes, where it falls through: blocks of the same page, or NULL */
     struct block *hash_next;
     struct block *page_next[2]; /* other blocks of the page, of the second page */
     struct cell cells[];
@@ -140,14 +141,14 @@ struct block {
 
 /* One entry of the software TLB. */
 struct tlb_entry {
-    u64 tag_read;  /* page address, when loads may go straight to address + addend; otherwise with TLB_* bits set */
+    u64 tag_read; /* page address, when loads may go straight to address + addend; otherwise with TLB_* bits set */
     u64 tag_write; /* the same for stores */
     u64 addend;    /* host - linear, modulo 2^64 */
     u64 phys;      /* guest-physical page, with TLB_PHYS_* bits */
 };
 enum {
-    TLB_INVALID = 1, /* in a tag: nothing cached */
-    TLB_SLOW = 2,    /* in a tag: translated, but I/O, ROM, a marked page: the slow path */
+    TLB_INVALID = 1,    /* in a tag: nothing cached */
+    TLB_SLOW = 2,       /* in a tag: translated, but I/O, ROM, a marked page: the slow path */
     TLB_PHYS_WRITE = 1, /* the paging structures permit stores, and D is set */
     TLB_PHYS_EXEC = 2,  /* they permit instruction fetch */
     TLB_PHYS_GLOBAL = 4,
@@ -166,8 +167,8 @@ enum { JUMP_BITS = 12, JUMP_ENTRIES = 1 << JUMP_BITS };
 
 struct interp {
     /* Hot. */
-    u16 flags;               /* arithmetic flags in the host's LAHF + SETO form (flags.h) */
-    bool stepping;           /* one instruction at a time: do not chain */
+    u16 flags;     /* arithmetic flags in the host's LAHF + SETO form (flags.h) */
+    bool stepping; /* one instruction at a time: do not chain */
     u8 cpl;
     u32 mode;                /* MODE_* */
     u32 kick_mask;           /* which KICK_* end the block chain now (no KICK_INTERRUPT while IF is 0) */
@@ -176,7 +177,7 @@ struct interp {
     struct block *block;     /* the current block */
     const struct cell *cell; /* the current cell, where somebody may ask; NULL between blocks */
     struct tlb_entry *tlb;   /* the one for the current privilege */
-    u64 seg_base[8];         /* what is added to an address by segment: 0 for all but FS and GS in 64-bit code */
+    u64 seg_base[8]; /* what is added to an address by segment: 0 for all but FS and GS in 64-bit code */
 
     struct vcpu *vcpu;
     struct vcpu_state *state;
@@ -204,15 +205,15 @@ struct interp {
         u64 address; /* #PF: CR2; #DB: bits for DR6 */
     } fault;
 
-    bool tracing;        /* somebody wants to see every instruction */
-    bool traced;         /* and has seen the next one */
-    bool event_in_step;  /* the instruction being stepped delivered an event itself: no single-step trap */
-    i64 run_budget;      /* what `left` was when run began */
-    bool tlb_used;       /* something was filled since the last flush */
+    bool tracing;           /* somebody wants to see every instruction */
+    bool traced;            /* and has seen the next one */
+    bool event_in_step;     /* the instruction being stepped delivered an event itself: no single-step trap */
+    i64 run_budget;         /* what `left` was when run began */
+    bool tlb_used;          /* something was filled since the last flush */
     u64 large_lo, large_hi; /* linear range that large-page translations were cached from */
     struct block *link_from; /* whose link[link_which] the loop may set to the block that it finds next */
     unsigned link_which;
-    u64 generation;      /* grows when a cached way from linear address to block may be wrong */
+    u64 generation; /* grows when a cached way from linear address to block may be wrong */
     struct tlb_entry tlbs[TLB_COUNT][TLB_ENTRIES];
     struct jump_entry jump[JUMP_ENTRIES];
     struct block_cache *blocks; /* block.c */
@@ -227,10 +228,16 @@ struct interp {
     } single; /* a copy of one instruction, for exact budgets and single-stepping (no padding between the two) */
 };
 
-static inline struct interp *vcpu_interp(const struct vcpu *vcpu) { return vcpu->engine_vcpu; }
+static inline struct interp *vcpu_interp(const struct vcpu *vcpu)
+{
+    return vcpu->engine_vcpu;
+}
 
 /* RIP of the instruction of a cell, and of the one after it. */
-static inline u64 cell_rip(const struct interp *c, const struct cell *i) { return c->block->rip + i->start; }
+static inline u64 cell_rip(const struct interp *c, const struct cell *i)
+{
+    return c->block->rip + i->start;
+}
 static inline u64 cell_next_rip(const struct interp *c, const struct cell *i)
 {
     return c->block->rip + i->start + i->len;
@@ -241,7 +248,8 @@ static inline u64 cell_next_rip(const struct interp *c, const struct cell *i)
 #if defined(__clang__)
 #define TAIL __attribute__((musttail)) return
 #else
-#define TAIL return /* gcc -O2 makes a jump of it; without optimisation the stack grows by at most one block */
+#define TAIL                                                                                                 \
+    return /* gcc -O2 makes a jump of it; without optimisation the stack grows by at most one block */
 #endif
 
 #define NEXT TAIL i[1].fn(s, c, i + 1)

@@ -63,19 +63,27 @@ u64 interp_ea_slow(struct interp *c, const struct cell *i, unsigned size, enum m
 
 /* ---- page walks (SDM 3A 4.3 to 4.7) ---- */
 
-enum { PTE_P = 1 << 0, PTE_W = 1 << 1, PTE_U = 1 << 2, PTE_A = 1 << 5, PTE_D = 1 << 6, PTE_PS = 1 << 7, PTE_G = 1 << 8 };
+enum {
+    PTE_P = 1 << 0,
+    PTE_W = 1 << 1,
+    PTE_U = 1 << 2,
+    PTE_A = 1 << 5,
+    PTE_D = 1 << 6,
+    PTE_PS = 1 << 7,
+    PTE_G = 1 << 8
+};
 #define PTE_NX       (1ull << 63)
 #define PTE_PHYS     0x000ffffffffff000ull
 #define PTE_PAE_HIGH 0x7ff0000000000000ull /* reserved in PAE paging, ignored in 4-level paging */
 
 struct walk {
-    u64 phys;      /* of the page, masked to 4 KiB */
-    bool write;    /* W in every level */
-    bool user;     /* U in every level */
-    bool nx;       /* NX in any level */
+    u64 phys;   /* of the page, masked to 4 KiB */
+    bool write; /* W in every level */
+    bool user;  /* U in every level */
+    bool nx;    /* NX in any level */
     bool global, dirty, large;
     bool fault;
-    u32 error;     /* PF_P and PF_RSVD, when fault */
+    u32 error; /* PF_P and PF_RSVD, when fault */
 };
 
 /* A paging-structure entry in host memory, or NULL when it is not in RAM or ROM. */
@@ -101,7 +109,8 @@ static u64 entry_read(struct interp *c, u64 phys, unsigned size)
         return UINT64_MAX; /* nobody answers: reserved bits or a nonsense page, as on a bus that floats high */
     if (c->memory->track_page_tables && !(mem_block_marks(block, offset) & PAGE_TABLE))
         memory_protect(c->memory, block, offset, PAGE_TABLE);
-    return size == 8 ? __atomic_load_n((u64 *)host, __ATOMIC_RELAXED) : __atomic_load_n((u32 *)host, __ATOMIC_RELAXED);
+    return size == 8 ? __atomic_load_n((u64 *)host, __ATOMIC_RELAXED)
+                     : __atomic_load_n((u32 *)host, __ATOMIC_RELAXED);
 }
 
 /* Set A, or A and D, by compare-and-swap; false when the entry is not what was read any more: walk again. */
@@ -118,7 +127,8 @@ static bool entry_set(struct interp *c, u64 phys, unsigned size, u64 seen, u64 b
     if (!host || block->readonly)
         return true;
     if (size == 8) {
-        ok = __atomic_compare_exchange_n((u64 *)host, &seen, seen | bits, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+        ok = __atomic_compare_exchange_n((u64 *)host, &seen, seen | bits, false, __ATOMIC_SEQ_CST,
+                                         __ATOMIC_RELAXED);
     } else {
         u32 seen32 = (u32)seen;
 
@@ -278,7 +288,8 @@ static void tlb_note_large(struct interp *c, u64 lin)
 }
 
 /* Fill the write side of an entry that was just written through: direct from now on if the page is ordinary RAM. */
-static void tlb_open_write(struct interp *c, struct tlb_entry *e, u64 page, const struct mem_range *r, u64 phys)
+static void tlb_open_write(struct interp *c, struct tlb_entry *e, u64 page, const struct mem_range *r,
+                           u64 phys)
 {
     u64 offset;
 
@@ -482,7 +493,8 @@ static void load_any(struct interp *c, const struct cell *i, unsigned rights, u6
     }
 }
 
-static void store_any(struct interp *c, const struct cell *i, unsigned rights, u64 lin, const u8 *from, unsigned size)
+static void store_any(struct interp *c, const struct cell *i, unsigned rights, u64 lin, const u8 *from,
+                      unsigned size)
 {
     struct tlb_entry scratch;
 

@@ -21,8 +21,8 @@ enum mem_access { MEM_READ, MEM_WRITE, MEM_EXEC };
 /* Linear address of the memory operand: segment checks for `size` bytes of `access`, raising #GP(0) or #SS(0). */
 u64 interp_ea_slow(struct interp *c, const struct cell *i, unsigned size, enum mem_access access);
 
-static ALWAYS_INLINE u64 interp_ea(struct vcpu_state *s, struct interp *c, const struct cell *i, unsigned size,
-                                   enum mem_access access)
+static ALWAYS_INLINE u64 interp_ea(struct vcpu_state *s, struct interp *c, const struct cell *i,
+                                   unsigned size, enum mem_access access)
 {
     if (unlikely(i->flags & CELL_SLOW_EA))
         return interp_ea_slow(c, i, size, access);
@@ -89,7 +89,8 @@ static ALWAYS_INLINE void load_bytes(struct interp *c, const struct cell *i, u64
     else
         interp_load_bytes(c, i, lin, to, size);
 }
-static ALWAYS_INLINE void store_bytes(struct interp *c, const struct cell *i, u64 lin, const void *from, unsigned size)
+static ALWAYS_INLINE void store_bytes(struct interp *c, const struct cell *i, u64 lin, const void *from,
+                                      unsigned size)
 {
     const struct tlb_entry *e = tlb_slot(c->tlb, lin);
 

@@ -10,14 +10,38 @@
 #define HANDLER(name) static void name(struct vcpu_state *s, struct interp *c, const struct cell *i)
 
 /* Registers: byte ones by byte offset, others by number; a 32-bit write clears the upper half (SDM 1 3.4.1.1). */
-static ALWAYS_INLINE u8 get8(const struct vcpu_state *s, unsigned n) { return ((const u8 *)s->gpr)[n]; }
-static ALWAYS_INLINE u16 get16(const struct vcpu_state *s, unsigned n) { return (u16)s->gpr[n]; }
-static ALWAYS_INLINE u32 get32(const struct vcpu_state *s, unsigned n) { return (u32)s->gpr[n]; }
-static ALWAYS_INLINE u64 get64(const struct vcpu_state *s, unsigned n) { return s->gpr[n]; }
-static ALWAYS_INLINE void set8(struct vcpu_state *s, unsigned n, u8 v) { ((u8 *)s->gpr)[n] = v; }
-static ALWAYS_INLINE void set16(struct vcpu_state *s, unsigned n, u16 v) { *(u16 *)&s->gpr[n] = v; }
-static ALWAYS_INLINE void set32(struct vcpu_state *s, unsigned n, u32 v) { s->gpr[n] = v; }
-static ALWAYS_INLINE void set64(struct vcpu_state *s, unsigned n, u64 v) { s->gpr[n] = v; }
+static ALWAYS_INLINE u8 get8(const struct vcpu_state *s, unsigned n)
+{
+    return ((const u8 *)s->gpr)[n];
+}
+static ALWAYS_INLINE u16 get16(const struct vcpu_state *s, unsigned n)
+{
+    return (u16)s->gpr[n];
+}
+static ALWAYS_INLINE u32 get32(const struct vcpu_state *s, unsigned n)
+{
+    return (u32)s->gpr[n];
+}
+static ALWAYS_INLINE u64 get64(const struct vcpu_state *s, unsigned n)
+{
+    return s->gpr[n];
+}
+static ALWAYS_INLINE void set8(struct vcpu_state *s, unsigned n, u8 v)
+{
+    ((u8 *)s->gpr)[n] = v;
+}
+static ALWAYS_INLINE void set16(struct vcpu_state *s, unsigned n, u16 v)
+{
+    *(u16 *)&s->gpr[n] = v;
+}
+static ALWAYS_INLINE void set32(struct vcpu_state *s, unsigned n, u32 v)
+{
+    s->gpr[n] = v;
+}
+static ALWAYS_INLINE void set64(struct vcpu_state *s, unsigned n, u64 v)
+{
+    s->gpr[n] = v;
+}
 
 /* A register of the operand size, for handlers that are not made per width. */
 static inline u64 get_sized(const struct vcpu_state *s, unsigned n, unsigned size)
@@ -58,7 +82,8 @@ static inline void set_sized(struct vcpu_state *s, unsigned n, unsigned size, u6
 void interp_push_slow(struct interp *c, const struct cell *i, unsigned size, u64 value);
 u64 interp_pop_slow(struct interp *c, const struct cell *i, unsigned size);
 
-static ALWAYS_INLINE void push(struct vcpu_state *s, struct interp *c, const struct cell *i, unsigned size, u64 value)
+static ALWAYS_INLINE void push(struct vcpu_state *s, struct interp *c, const struct cell *i, unsigned size,
+                               u64 value)
 {
     if (likely((c->mode & MODE_CODE_MASK) == MODE_CODE64 && size == 8)) {
         u64 sp = s->gpr[RSP] - 8;

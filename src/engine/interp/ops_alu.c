@@ -64,7 +64,7 @@
         u64 lin = interp_ea(s, c, i, bits / 8, MEM_WRITE);                                                   \
                                                                                                              \
         name##_memory##bits(&c->flags, rmw_begin(c, i, lin, bits / 8), get##bits(s, i->reg),                 \
-                            i->flags & CELL_LOCK);                                                           \
+                            i->flags &CELL_LOCK);                                                            \
         rmw_end(c, i);                                                                                       \
         NEXT;                                                                                                \
     }                                                                                                        \
@@ -73,7 +73,7 @@
         u64 lin = interp_ea(s, c, i, bits / 8, MEM_WRITE);                                                   \
                                                                                                              \
         name##_memory##bits(&c->flags, rmw_begin(c, i, lin, bits / 8), (u##bits)(i64)i->imm,                 \
-                            i->flags & CELL_LOCK);                                                           \
+                            i->flags &CELL_LOCK);                                                            \
         rmw_end(c, i);                                                                                       \
         NEXT;                                                                                                \
     }
@@ -87,14 +87,16 @@ FOR_ALL(DEFINE_BINARY, xor, "")
 
 #define ROWS_BINARY(NAME, name)                                                                              \
     {OP_##NAME##_Eb_Gb, ROW_REG8 | ROW_RM8, ANY_SIZE(name##_er_gr8), ANY_SIZE(name##_em_gr8)},               \
-    {OP_##NAME##_Ev_Gv, 0, BY_SIZE(name##_er_gr), BY_SIZE(name##_em_gr)},                                    \
-    {OP_##NAME##_Gb_Eb, ROW_REG8 | ROW_RM8, ANY_SIZE(name##_gr_er8), ANY_SIZE(name##_gr_em8)},               \
-    {OP_##NAME##_Gv_Ev, 0, BY_SIZE(name##_gr_er), BY_SIZE(name##_gr_em)},                                    \
-    {OP_##NAME##_AL_Ib, ROW_RM8, ANY_SIZE(name##_er_im8), NO_FORM},                                          \
-    {OP_##NAME##_rAX_Iz, 0, BY_SIZE(name##_er_im), NO_FORM},                                                 \
-    {OP_##NAME##_Eb_Ib, ROW_RM8, ANY_SIZE(name##_er_im8), ANY_SIZE(name##_em_im8)},                          \
-    {OP_##NAME##_Ev_Iz, 0, BY_SIZE(name##_er_im), BY_SIZE(name##_em_im)},                                    \
-    {OP_##NAME##_Ev_Ib, 0, BY_SIZE(name##_er_im), BY_SIZE(name##_em_im)}
+        {OP_##NAME##_Ev_Gv, 0, BY_SIZE(name##_er_gr), BY_SIZE(name##_em_gr)},                                \
+        {OP_##NAME##_Gb_Eb, ROW_REG8 | ROW_RM8, ANY_SIZE(name##_gr_er8), ANY_SIZE(name##_gr_em8)},           \
+        {OP_##NAME##_Gv_Ev, 0, BY_SIZE(name##_gr_er), BY_SIZE(name##_gr_em)},                                \
+        {OP_##NAME##_AL_Ib, ROW_RM8, ANY_SIZE(name##_er_im8), NO_FORM},                                      \
+        {OP_##NAME##_rAX_Iz, 0, BY_SIZE(name##_er_im), NO_FORM},                                             \
+        {OP_##NAME##_Eb_Ib, ROW_RM8, ANY_SIZE(name##_er_im8), ANY_SIZE(name##_em_im8)},                      \
+        {OP_##NAME##_Ev_Iz, 0, BY_SIZE(name##_er_im), BY_SIZE(name##_em_im)},                                \
+    {                                                                                                        \
+        OP_##NAME##_Ev_Ib, 0, BY_SIZE(name##_er_im), BY_SIZE(name##_em_im)                                   \
+    }
 
 /* ---- comparisons: the flags alone ---- */
 
@@ -103,7 +105,7 @@ FOR_ALL(DEFINE_BINARY, xor, "")
     {                                                                                                        \
         u32 f;                                                                                               \
                                                                                                              \
-        asm(#name SUFFIX_##bits " %[b], %[a]\n\t" ASM_GET_FLAGS : "=a"(f) : [a] "r"(a), [b] "r"(b) : "cc"); \
+        asm(#name SUFFIX_##bits " %[b], %[a]\n\t" ASM_GET_FLAGS : "=a"(f) : [a] "r"(a), [b] "r"(b) : "cc");  \
         return (u16)f;                                                                                       \
     }                                                                                                        \
     HANDLER(name##_er_gr##bits)                                                                              \
@@ -189,7 +191,7 @@ FOR_ALL(DEFINE_UNARY, neg, "")
 #define DEFINE_NOT(name, bits)                                                                               \
     HANDLER(name##_er##bits)                                                                                 \
     {                                                                                                        \
-        set##bits(s, i->rm, (u##bits)~get##bits(s, i->rm));                                                  \
+        set##bits(s, i->rm, (u##bits) ~get##bits(s, i->rm));                                                 \
         NEXT;                                                                                                \
     }                                                                                                        \
     HANDLER(name##_em##bits)                                                                                 \
@@ -199,11 +201,11 @@ FOR_ALL(DEFINE_UNARY, neg, "")
         if (unlikely(i->flags & CELL_LOCK))                                                                  \
             asm volatile("lock not" SUFFIX_##bits " %0" : "+m"(*p) : : "memory");                            \
         else                                                                                                 \
-            *p = (u##bits)~*p;                                                                               \
+            *p = (u##bits) ~*p;                                                                              \
         rmw_end(c, i);                                                                                       \
         NEXT;                                                                                                \
     }
-FOR_ALL(DEFINE_NOT, not)
+FOR_ALL(DEFINE_NOT, not )
 
 #define ROWS_UNARY(NAME, name)                                                                               \
     {OP_##NAME##_Eb, ROW_RM8, ANY_SIZE(name##_er8), ANY_SIZE(name##_em8)},                                   \
@@ -222,7 +224,7 @@ FOR_ALL(DEFINE_NOT, not)
         u64 saved;                                                                                           \
                                                                                                              \
         asm(#name SUFFIX_##bits " %[b]\n\tmovq %%rax, %[saved]\n\tlahf\n\tseto %%al\n\t"                     \
-            "movb %%ah, %[lf]\n\tmovb %%al, %[of]\n\tmovq %[saved], %%rax"                                   \
+                                "movb %%ah, %[lf]\n\tmovb %%al, %[of]\n\tmovq %[saved], %%rax"               \
             : "+a"(lo), "=&d"(hi), [saved] "=&r"(saved), [lf] "=&Q"(low_flags), [of] "=&r"(of)               \
             : [b] "r"(b)                                                                                     \
             : "cc");                                                                                         \
@@ -277,7 +279,7 @@ FOR_ALL(DEFINE_ONE_SOURCE, imul)
         if (b == 0 || hi >= b)                                                                               \
             raise_de(c, i);                                                                                  \
         asm("div" SUFFIX_##bits " %[b]\n\tmovq %%rax, %[saved]\n\tlahf\n\tseto %%al\n\t"                     \
-            "movb %%ah, %[lf]\n\tmovb %%al, %[of]\n\tmovq %[saved], %%rax"                                   \
+                                "movb %%ah, %[lf]\n\tmovb %%al, %[of]\n\tmovq %[saved], %%rax"               \
             : "+a"(lo), "+&d"(hi), [saved] "=&r"(saved), [lf] "=&Q"(lf), [of] "=&r"(of)                      \
             : [b] "r"(b)                                                                                     \
             : "cc");                                                                                         \
@@ -298,7 +300,7 @@ FOR_ALL(DEFINE_ONE_SOURCE, imul)
         if (q != (i##bits)q)                                                                                 \
             raise_de(c, i);                                                                                  \
         asm("idiv" SUFFIX_##bits " %[b]\n\tmovq %%rax, %[saved]\n\tlahf\n\tseto %%al\n\t"                    \
-            "movb %%ah, %[lf]\n\tmovb %%al, %[of]\n\tmovq %[saved], %%rax"                                   \
+                                 "movb %%ah, %[lf]\n\tmovb %%al, %[of]\n\tmovq %[saved], %%rax"              \
             : "+a"(lo), "+&d"(hi), [saved] "=&r"(saved), [lf] "=&Q"(lf), [of] "=&r"(of)                      \
             : [b] "r"(b)                                                                                     \
             : "cc");                                                                                         \
@@ -385,12 +387,13 @@ FOR_V(DEFINE_IMUL, imul)
 
 /* Add with one flag as carry in and out, and no other flag touched. */
 #define DEFINE_ADX(name, flag, bits)                                                                         \
-    static ALWAYS_INLINE void name##_apply##bits(struct vcpu_state *s, struct interp *c, unsigned n, u##bits b) \
+    static ALWAYS_INLINE void name##_apply##bits(struct vcpu_state *s, struct interp *c, unsigned n,         \
+                                                 u##bits b)                                                  \
     {                                                                                                        \
         u##bits a = get##bits(s, n), sum;                                                                    \
         bool carry = __builtin_add_overflow(a, b, &sum);                                                     \
                                                                                                              \
-        carry |= __builtin_add_overflow(sum, (u##bits)!!(c->flags & flag), &sum);                            \
+        carry |= __builtin_add_overflow(sum, (u##bits) !!(c->flags & flag), &sum);                           \
         c->flags = (u16)((c->flags & ~flag) | (carry ? flag : 0));                                           \
         set##bits(s, n, sum);                                                                                \
     }                                                                                                        \
@@ -693,7 +696,7 @@ const struct interp_row interp_alu_rows[] = {
     {OP_INC_Zv, 0, BY_SIZE(inc_er), NO_FORM},
     {OP_DEC_Zv, 0, BY_SIZE(dec_er), NO_FORM},
     ROWS_UNARY(NEG, neg),
-    ROWS_UNARY(NOT, not),
+    ROWS_UNARY(NOT, not ),
     ROWS_UNARY(MUL, mul),
     ROWS_UNARY(IMUL, imul),
     ROWS_UNARY(DIV, div),

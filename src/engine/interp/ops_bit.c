@@ -11,7 +11,7 @@
     {                                                                                                        \
         u32 f;                                                                                               \
                                                                                                              \
-        asm(ASM_SET_FLAGS #name SUFFIX_##bits " %[n], %[a]\n\t" ASM_GET_FLAGS                                  \
+        asm(ASM_SET_FLAGS #name SUFFIX_##bits " %[n], %[a]\n\t" ASM_GET_FLAGS                                \
             : [a] "+&r"(a), "=&a"(f)                                                                         \
             : [n] "r"(n), [f] "r"((u32)*flags)                                                               \
             : "cc");                                                                                         \
@@ -34,7 +34,8 @@
             set##bits(s, i->rm, v);                                                                          \
         NEXT;                                                                                                \
     }                                                                                                        \
-    static ALWAYS_INLINE void name##_memory##bits(struct interp *c, const struct cell *i, u64 lin, u##bits n) \
+    static ALWAYS_INLINE void name##_memory##bits(struct interp *c, const struct cell *i, u64 lin,           \
+                                                  u##bits n)                                                 \
     {                                                                                                        \
         if (writes) {                                                                                        \
             u##bits *p = rmw_begin(c, i, lin, bits / 8);                                                     \
@@ -56,7 +57,8 @@
     }                                                                                                        \
     HANDLER(name##_em_im##bits)                                                                              \
     {                                                                                                        \
-        name##_memory##bits(c, i, interp_ea(s, c, i, bits / 8, writes ? MEM_WRITE : MEM_READ), (u##bits)i->imm); \
+        name##_memory##bits(c, i, interp_ea(s, c, i, bits / 8, writes ? MEM_WRITE : MEM_READ),               \
+                            (u##bits)i->imm);                                                                \
         NEXT;                                                                                                \
     }                                                                                                        \
     HANDLER(name##_em_gr##bits) /* a bit string: the offset reaches beyond the operand (SDM 2, BT) */        \
@@ -68,8 +70,8 @@
             offset = (u32)offset;                                                                            \
         else if (i->flags & CELL_ADDR16)                                                                     \
             offset = (u16)offset;                                                                            \
-        name##_memory##bits(c, i, interp_linear(c, i, i->seg, offset, bits / 8, writes ? MEM_WRITE : MEM_READ), \
-                            (u##bits)n);                                                                     \
+        name##_memory##bits(                                                                                 \
+            c, i, interp_linear(c, i, i->seg, offset, bits / 8, writes ? MEM_WRITE : MEM_READ), (u##bits)n); \
         NEXT;                                                                                                \
     }
 #define LOG2_16 4
@@ -102,12 +104,13 @@ FOR_V(DEFINE_BT, btc, true)
 
 /* With a source of 0 the destination is undefined by Intel's manual; CPUs leave it alone (AMD says so). */
 #define DEFINE_SCAN(name, bits)                                                                              \
-    static ALWAYS_INLINE void name##_apply##bits(struct vcpu_state *s, struct interp *c, const struct cell *i, u##bits b) \
+    static ALWAYS_INLINE void name##_apply##bits(struct vcpu_state *s, struct interp *c,                     \
+                                                 const struct cell *i, u##bits b)                            \
     {                                                                                                        \
         u##bits a = get##bits(s, i->reg);                                                                    \
         u32 f;                                                                                               \
                                                                                                              \
-        asm(ASM_SET_FLAGS #name SUFFIX_##bits " %[b], %[a]\n\t" ASM_GET_FLAGS                                  \
+        asm(ASM_SET_FLAGS #name SUFFIX_##bits " %[b], %[a]\n\t" ASM_GET_FLAGS                                \
             : [a] "+&r"(a), "=&a"(f)                                                                         \
             : [b] "r"(b), [f] "r"((u32)c->flags)                                                             \
             : "cc");                                                                                         \
@@ -119,11 +122,15 @@ FOR_V(DEFINE_BT, btc, true)
 FOR_V(DEFINE_SCAN, bsf)
 FOR_V(DEFINE_SCAN, bsr)
 
-static ALWAYS_INLINE u16 flag_if(bool condition, u16 flag) { return condition ? flag : 0; }
+static ALWAYS_INLINE u16 flag_if(bool condition, u16 flag)
+{
+    return condition ? flag : 0;
+}
 
 /* CF: source 0; ZF: result 0; the others, undefined, as Intel CPUs leave them: 0, and PF of the result where measured. */
 #define DEFINE_COUNT(name, bits, count)                                                                      \
-    static ALWAYS_INLINE void name##_apply##bits(struct vcpu_state *s, struct interp *c, const struct cell *i, u##bits b) \
+    static ALWAYS_INLINE void name##_apply##bits(struct vcpu_state *s, struct interp *c,                     \
+                                                 const struct cell *i, u##bits b)                            \
     {                                                                                                        \
         u##bits n = (u##bits)(b ? (count) : bits);                                                           \
                                                                                                              \
@@ -139,7 +146,8 @@ DEFINE_COUNT(lzcnt, 32, __builtin_clz(b))
 DEFINE_COUNT(lzcnt, 64, __builtin_clzll(b))
 
 #define DEFINE_POPCNT(name, bits)                                                                            \
-    static ALWAYS_INLINE void name##_apply##bits(struct vcpu_state *s, struct interp *c, const struct cell *i, u##bits b) \
+    static ALWAYS_INLINE void name##_apply##bits(struct vcpu_state *s, struct interp *c,                     \
+                                                 const struct cell *i, u##bits b)                            \
     {                                                                                                        \
         c->flags = flag_if(!b, PACKED_ZF);                                                                   \
         set##bits(s, i->reg, (u##bits)__builtin_popcountll(b));                                              \
@@ -151,11 +159,13 @@ FOR_V(DEFINE_POPCNT, popcnt)
 
 /* SF and ZF of the result, OF 0, CF as given; AF and PF, undefined, 0. */
 #define LOGIC_FLAGS(bits, result, carry)                                                                     \
-    (u16)(flag_if((i##bits)(result) < 0, PACKED_SF) | flag_if(!(result), PACKED_ZF) | flag_if(carry, PACKED_CF))
+    (u16)(flag_if((i##bits)(result) < 0, PACKED_SF) | flag_if(!(result), PACKED_ZF) |                        \
+          flag_if(carry, PACKED_CF))
 
 /* `a` is the VEX.vvvv register. */
 #define DEFINE_BMI(name, bits, dest, result, carry)                                                          \
-    static ALWAYS_INLINE void name##_apply##bits(struct vcpu_state *s, struct interp *c, const struct cell *i, u##bits b) \
+    static ALWAYS_INLINE void name##_apply##bits(struct vcpu_state *s, struct interp *c,                     \
+                                                 const struct cell *i, u##bits b)                            \
     {                                                                                                        \
         u##bits a = get##bits(s, i->vvvv), r = (u##bits)(result);                                            \
                                                                                                              \
@@ -166,8 +176,8 @@ FOR_V(DEFINE_POPCNT, popcnt)
     DEFINE_FROM_SOURCE(name, bits)
 #define DEFINE_BMI_Y(name, dest, result, carry)                                                              \
     DEFINE_BMI(name, 32, dest, result, carry) DEFINE_BMI(name, 64, dest, result, carry)
-DEFINE_BMI_Y(andn, reg, ~a & b, false)
-DEFINE_BMI_Y(blsr, vvvv, b & (b - 1), b == 0)
+DEFINE_BMI_Y(andn, reg, ~a &b, false)
+DEFINE_BMI_Y(blsr, vvvv, b &(b - 1), b == 0)
 DEFINE_BMI_Y(blsmsk, vvvv, b ^ (b - 1), b == 0)
 DEFINE_BMI_Y(blsi, vvvv, b & -b, b != 0)
 
@@ -209,7 +219,8 @@ static u64 extract(u64 value, u64 mask)
     return r;
 }
 #define DEFINE_PDEP(name, function, bits)                                                                    \
-    static ALWAYS_INLINE void name##_apply##bits(struct vcpu_state *s, struct interp *c, const struct cell *i, u##bits b) \
+    static ALWAYS_INLINE void name##_apply##bits(struct vcpu_state *s, struct interp *c,                     \
+                                                 const struct cell *i, u##bits b)                            \
     {                                                                                                        \
         set##bits(s, i->reg, (u##bits)function(get##bits(s, i->vvvv), b));                                   \
     }                                                                                                        \
@@ -221,7 +232,10 @@ DEFINE_PDEP(pext, extract, 64)
 
 #define ROW_Y(OP, name)                                                                                      \
     {                                                                                                        \
-        OP, 0, {NULL, name##_er32, name##_er64}, { NULL, name##_em32, name##_em64 }                          \
+        OP, 0, {NULL, name##_er32, name##_er64},                                                             \
+        {                                                                                                    \
+            NULL, name##_em32, name##_em64                                                                   \
+        }                                                                                                    \
     }
 
 const struct interp_row interp_bit_rows[] = {

@@ -8,7 +8,8 @@
 #include "engine/interp/ops.h"
 #include "engine/interp/segment.h"
 
-static ALWAYS_INLINE void check_target(struct vcpu_state *s, struct interp *c, const struct cell *i, u64 target)
+static ALWAYS_INLINE void check_target(struct vcpu_state *s, struct interp *c, const struct cell *i,
+                                       u64 target)
 {
     if ((c->mode & MODE_CODE_MASK) == MODE_CODE64) {
         if (unlikely(!interp_canonical(c, target)))
@@ -19,7 +20,8 @@ static ALWAYS_INLINE void check_target(struct vcpu_state *s, struct interp *c, c
 }
 
 #define FOR_CONDITIONS(M)                                                                                    \
-    M(O, 0) M(NO, 1) M(B, 2) M(NB, 3) M(Z, 4) M(NZ, 5) M(BE, 6) M(NBE, 7) M(S, 8) M(NS, 9) M(P, 10) M(NP, 11) \
+    M(O, 0)                                                                                                  \
+    M(NO, 1) M(B, 2) M(NB, 3) M(Z, 4) M(NZ, 5) M(BE, 6) M(NBE, 7) M(S, 8) M(NS, 9) M(P, 10) M(NP, 11)        \
         M(L, 12) M(NL, 13) M(LE, 14) M(NLE, 15)
 
 #define DEFINE_JCC(CC, cc)                                                                                   \
@@ -63,7 +65,7 @@ static ALWAYS_INLINE u64 counter(const struct vcpu_state *s, const struct cell *
         END_FALL;                                                                                            \
     }
 DEFINE_LOOP(loop, true)
-DEFINE_LOOP(loope, c->flags & PACKED_ZF)
+DEFINE_LOOP(loope, c->flags &PACKED_ZF)
 DEFINE_LOOP(loopne, !(c->flags & PACKED_ZF))
 
 HANDLER(jcxz)
@@ -247,8 +249,7 @@ HANDLER(bound)
 }
 
 const struct interp_row interp_branch_rows[] = {
-    FOR_CONDITIONS(ROWS_JCC)
-    {OP_JMP_Jb, 0, ANY_SIZE(jmp), NO_FORM},
+    FOR_CONDITIONS(ROWS_JCC){OP_JMP_Jb, 0, ANY_SIZE(jmp), NO_FORM},
     {OP_JMP_Jz, 0, ANY_SIZE(jmp), NO_FORM},
     {OP_LOOP_Jb, 0, ANY_SIZE(loop), NO_FORM},
     {OP_LOOPE_Jb, 0, ANY_SIZE(loope), NO_FORM},

@@ -198,7 +198,8 @@ HANDLER(xlat)
 /* ---- conditions ---- */
 
 #define FOR_CONDITIONS(M)                                                                                    \
-    M(O, 0) M(NO, 1) M(B, 2) M(NB, 3) M(Z, 4) M(NZ, 5) M(BE, 6) M(NBE, 7) M(S, 8) M(NS, 9) M(P, 10) M(NP, 11) \
+    M(O, 0)                                                                                                  \
+    M(NO, 1) M(B, 2) M(NB, 3) M(Z, 4) M(NZ, 5) M(BE, 6) M(NBE, 7) M(S, 8) M(NS, 9) M(P, 10) M(NP, 11)        \
         M(L, 12) M(NL, 13) M(LE, 14) M(NLE, 15)
 
 /* The operand is read whether the condition holds or not, and a 32-bit destination is zero-extended in either case. */
@@ -345,8 +346,8 @@ HANDLER(enter)
     stack_push(c, i, &st, size, get_sized(s, RBP, size));
     frame = st.sp;
     if (level) {
-        frames.sp = st.flat64 || (st.seg.attr & SEG_DB) ? s->gpr[RBP]
-                                                        : (frame & ~0xffffull) | (s->gpr[RBP] & 0xffff);
+        frames.sp =
+            st.flat64 || (st.seg.attr & SEG_DB) ? s->gpr[RBP] : (frame & ~0xffffull) | (s->gpr[RBP] & 0xffff);
         for (unsigned n = 1; n < level; n++) {
             struct stack at = frames;
 
@@ -472,7 +473,10 @@ HANDLER(nop)
 }
 
 #define ROWS_SEG(NAME)                                                                                       \
-    {OP_PUSH_##NAME, 0, ANY_SIZE(push_##NAME), NO_FORM}, {OP_POP_##NAME, 0, ANY_SIZE(pop_##NAME), NO_FORM}
+    {OP_PUSH_##NAME, 0, ANY_SIZE(push_##NAME), NO_FORM},                                                     \
+    {                                                                                                        \
+        OP_POP_##NAME, 0, ANY_SIZE(pop_##NAME), NO_FORM                                                      \
+    }
 
 const struct interp_row interp_move_rows[] = {
     {OP_MOV_Eb_Gb, ROW_REG8 | ROW_RM8, ANY_SIZE(mov_er_gr8), ANY_SIZE(mov_em_gr8)},
@@ -503,8 +507,7 @@ const struct interp_row interp_move_rows[] = {
     {OP_MOVBE_Gv_Mv, 0, NO_FORM, BY_SIZE(movbe_load)},
     {OP_MOVBE_Mv_Gv, 0, NO_FORM, BY_SIZE(movbe_store)},
     {OP_XLAT, 0, ANY_SIZE(xlat), NO_FORM},
-    FOR_CONDITIONS(ROWS_CONDITION)
-    {OP_PUSH_Zv, 0, BY_SIZE(push_zr), NO_FORM},
+    FOR_CONDITIONS(ROWS_CONDITION){OP_PUSH_Zv, 0, BY_SIZE(push_zr), NO_FORM},
     {OP_PUSH_Ev, 0, BY_SIZE(push_zr), BY_SIZE(push_em)},
     {OP_PUSH_Iz, 0, BY_SIZE(push_im), NO_FORM},
     {OP_PUSH_Ib, 0, BY_SIZE(push_im), NO_FORM},

@@ -33,7 +33,8 @@
         set##bits(s, i->rm, name##_value##bits(&c->flags, get##bits(s, i->rm), get8(s, 8)));                 \
         NEXT;                                                                                                \
     }                                                                                                        \
-    static ALWAYS_INLINE void name##_memory##bits(struct vcpu_state *s, struct interp *c, const struct cell *i, u8 count) \
+    static ALWAYS_INLINE void name##_memory##bits(struct vcpu_state *s, struct interp *c,                    \
+                                                  const struct cell *i, u8 count)                            \
     {                                                                                                        \
         u##bits *p = rmw_begin(c, i, interp_ea(s, c, i, bits / 8, MEM_WRITE), bits / 8);                     \
                                                                                                              \
@@ -65,11 +66,13 @@ FOR_ALL(DEFINE_SHIFT, sar)
 
 #define ROWS_SHIFT(NAME, name)                                                                               \
     {OP_##NAME##_Eb_Ib, ROW_RM8, ANY_SIZE(name##_er_im8), ANY_SIZE(name##_em_im8)},                          \
-    {OP_##NAME##_Ev_Ib, 0, BY_SIZE(name##_er_im), BY_SIZE(name##_em_im)},                                    \
-    {OP_##NAME##_Eb_1, ROW_RM8, ANY_SIZE(name##_er_18), ANY_SIZE(name##_em_18)},                             \
-    {OP_##NAME##_Ev_1, 0, BY_SIZE(name##_er_1), BY_SIZE(name##_em_1)},                                       \
-    {OP_##NAME##_Eb_CL, ROW_RM8, ANY_SIZE(name##_er_cl8), ANY_SIZE(name##_em_cl8)},                          \
-    {OP_##NAME##_Ev_CL, 0, BY_SIZE(name##_er_cl), BY_SIZE(name##_em_cl)}
+        {OP_##NAME##_Ev_Ib, 0, BY_SIZE(name##_er_im), BY_SIZE(name##_em_im)},                                \
+        {OP_##NAME##_Eb_1, ROW_RM8, ANY_SIZE(name##_er_18), ANY_SIZE(name##_em_18)},                         \
+        {OP_##NAME##_Ev_1, 0, BY_SIZE(name##_er_1), BY_SIZE(name##_em_1)},                                   \
+        {OP_##NAME##_Eb_CL, ROW_RM8, ANY_SIZE(name##_er_cl8), ANY_SIZE(name##_em_cl8)},                      \
+    {                                                                                                        \
+        OP_##NAME##_Ev_CL, 0, BY_SIZE(name##_er_cl), BY_SIZE(name##_em_cl)                                   \
+    }
 
 /* ---- double shifts ---- */
 
@@ -119,7 +122,10 @@ FOR_V(DEFINE_DOUBLE, shrd)
 /* ---- BMI2: no flags ---- */
 
 #define DEFINE_BMI_SHIFT(name, bits, expression)                                                             \
-    static ALWAYS_INLINE u##bits name##_value##bits(u##bits a, unsigned n) { return (u##bits)(expression); } \
+    static ALWAYS_INLINE u##bits name##_value##bits(u##bits a, unsigned n)                                   \
+    {                                                                                                        \
+        return (u##bits)(expression);                                                                        \
+    }                                                                                                        \
     HANDLER(name##_er##bits)                                                                                 \
     {                                                                                                        \
         set##bits(s, i->reg, name##_value##bits(get##bits(s, i->rm), get##bits(s, i->vvvv) & (bits - 1)));   \
@@ -146,14 +152,14 @@ DEFINE_BMI_SHIFT(sarx, 64, (i64)a >> n)
     }                                                                                                        \
     HANDLER(rorx_er##bits)                                                                                   \
     {                                                                                                        \
-        set##bits(s, i->reg, rorx_value##bits(get##bits(s, i->rm), (unsigned)i->imm & (bits - 1)));          \
+        set##bits(s, i->reg, rorx_value##bits(get##bits(s, i->rm), (unsigned)i->imm &(bits - 1)));           \
         NEXT;                                                                                                \
     }                                                                                                        \
     HANDLER(rorx_em##bits)                                                                                   \
     {                                                                                                        \
         u##bits a = load##bits(c, i, interp_ea(s, c, i, bits / 8, MEM_READ));                                \
                                                                                                              \
-        set##bits(s, i->reg, rorx_value##bits(a, (unsigned)i->imm & (bits - 1)));                            \
+        set##bits(s, i->reg, rorx_value##bits(a, (unsigned)i->imm &(bits - 1)));                             \
         NEXT;                                                                                                \
     }
 DEFINE_RORX(32)

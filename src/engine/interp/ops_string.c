@@ -30,8 +30,8 @@ static ALWAYS_INLINE u64 source(struct vcpu_state *s, struct interp *c, const st
 {
     return interp_linear(c, i, i->seg, cut(i, s->gpr[RSI]), size, MEM_READ);
 }
-static ALWAYS_INLINE u64 destination(struct vcpu_state *s, struct interp *c, const struct cell *i, unsigned size,
-                                     enum mem_access access)
+static ALWAYS_INLINE u64 destination(struct vcpu_state *s, struct interp *c, const struct cell *i,
+                                     unsigned size, enum mem_access access)
 {
     return interp_linear(c, i, SEG_ES, cut(i, s->gpr[RDI]), size, access);
 }
@@ -44,8 +44,9 @@ typedef bool string_step(struct vcpu_state *s, struct interp *c, const struct ce
  * the step). Every finished iteration leaves the budget at once, so that a fault or an exit in the middle is exact; END_FALL
  * counts this cell once more, which is given back first.
  */
-static ALWAYS_INLINE void repeat(struct vcpu_state *s, struct interp *c, const struct cell *i, string_step *step,
-                                 u64 (*bulk)(struct vcpu_state *, struct interp *, const struct cell *, u64 count))
+static ALWAYS_INLINE void
+repeat(struct vcpu_state *s, struct interp *c, const struct cell *i, string_step *step,
+       u64 (*bulk)(struct vcpu_state *, struct interp *, const struct cell *, u64 count))
 {
     unsigned size = cell_address_size(i);
     u64 count = get_sized(s, RCX, size);
@@ -86,7 +87,10 @@ static ALWAYS_INLINE void repeat(struct vcpu_state *s, struct interp *c, const s
         name##_step(s, c, i);                                                                                \
         END_FALL;                                                                                            \
     }                                                                                                        \
-    HANDLER(name##_rep) { repeat(s, c, i, name##_step, bulk); }                                              \
+    HANDLER(name##_rep)                                                                                      \
+    {                                                                                                        \
+        repeat(s, c, i, name##_step, bulk);                                                                  \
+    }                                                                                                        \
     HANDLER(name)                                                                                            \
     {                                                                                                        \
         if (i->flags & (CELL_REP | CELL_REPNE))                                                              \
@@ -144,9 +148,9 @@ static bool bulk_allowed(const struct vcpu_state *s, const struct interp *c, con
         dst = (u8 *)(uintptr_t)(to + t->addend);                                                             \
         if (dst > src && dst < src + n * (bits / 8)) /* overlapping forwards: a pattern fill */              \
             return 0;                                                                                        \
-        memmove(dst, src, n * (bits / 8));                                                                   \
-        advance(s, i, RSI, n * (bits / 8));                                                                  \
-        advance(s, i, RDI, n * (bits / 8));                                                                  \
+        memmove(dst, src, n *(bits / 8));                                                                    \
+        advance(s, i, RSI, n *(bits / 8));                                                                   \
+        advance(s, i, RDI, n *(bits / 8));                                                                   \
         return n;                                                                                            \
     }                                                                                                        \
     DEFINE_STRING(movs##bits, movs##bits##_bulk)
@@ -175,7 +179,7 @@ FOR_ALL(DEFINE_MOVS, movs)
         dst = (u##bits##_unaligned *)(uintptr_t)(to + t->addend);                                            \
         for (u64 k = 0; k < n; k++)                                                                          \
             dst[k] = get##bits(s, 0);                                                                        \
-        advance(s, i, RDI, n * (bits / 8));                                                                  \
+        advance(s, i, RDI, n *(bits / 8));                                                                   \
         return n;                                                                                            \
     }                                                                                                        \
     DEFINE_STRING(stos##bits, stos##bits##_bulk)

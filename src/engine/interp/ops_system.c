@@ -19,7 +19,10 @@ static bool offers(const struct interp *c, unsigned feature)
     return cpu_model_has(&c->vcpu->vm->config.cpu, feature);
 }
 
-static unsigned iopl(const struct vcpu_state *s) { return s->rflags >> 12 & 3; }
+static unsigned iopl(const struct vcpu_state *s)
+{
+    return s->rflags >> 12 & 3;
+}
 
 /* ---- ports ---- */
 
@@ -61,7 +64,10 @@ static void port_out(struct vcpu_state *s, struct interp *c, const struct cell *
     vcpu_port_write(c->vcpu, port, size, size == 4 ? get32(s, RAX) : size == 2 ? get16(s, RAX) : get8(s, 0));
 }
 
-static unsigned port_size(const struct cell *i) { return cell_operand_size(i) == 2 ? 2 : 4; }
+static unsigned port_size(const struct cell *i)
+{
+    return cell_operand_size(i) == 2 ? 2 : 4;
+}
 
 /* END_LOOP_NEXT: the device may have asked for anything. */
 #define DEFINE_PORT(name, direction, port, size)                                                             \
@@ -173,7 +179,10 @@ static void load_pdptrs(struct interp *c, const struct cell *i, u64 cr3)
         c->state->pdptr[n] = entries[n];
 }
 
-static bool pae_paging(u64 cr0, u64 cr4, u64 efer) { return (cr0 & CR0_PG) && (cr4 & CR4_PAE) && !(efer & EFER_LMA); }
+static bool pae_paging(u64 cr0, u64 cr4, u64 efer)
+{
+    return (cr0 & CR0_PG) && (cr4 & CR4_PAE) && !(efer & EFER_LMA);
+}
 
 static void write_cr0(struct interp *c, const struct cell *i, u64 value)
 {
@@ -207,7 +216,8 @@ static void write_cr3(struct interp *c, const struct cell *i, u64 value)
     struct vcpu_state *s = c->state;
 
     if (s->cr4 & CR4_PCIDE)
-        value &= ~(1ull << 63); /* "do not invalidate" is a permission; the TLB has no tags and drops all the same */
+        value &= ~(
+            1ull << 63); /* "do not invalidate" is a permission; the TLB has no tags and drops all the same */
     if (s->efer & EFER_LMA) {
         if (value & (c->phys_reserved | 0xfff0000000000000ull))
             raise_gp(c, i, 0);
@@ -265,7 +275,8 @@ static void write_cr4(struct interp *c, const struct cell *i, u64 value)
     if (pae_paging(s->cr0, value, s->efer) && (changed & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP)))
         load_pdptrs(c, i, s->cr3);
     s->cr4 = value;
-    if (changed & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_LA57 | CR4_PKE | CR4_PKS))
+    if (changed &
+        (CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_LA57 | CR4_PKE | CR4_PKS))
         interp_tlb_flush(c, false);
 }
 
@@ -403,7 +414,8 @@ HANDLER(mov_to_dr)
 
 /* ---- descriptor tables and their selectors ---- */
 
-static void store_table(struct vcpu_state *s, struct interp *c, const struct cell *i, const struct desc_table *t)
+static void store_table(struct vcpu_state *s, struct interp *c, const struct cell *i,
+                        const struct desc_table *t)
 {
     bool code64 = (c->mode & MODE_CODE_MASK) == MODE_CODE64;
     u64 lin;
@@ -489,7 +501,8 @@ DEFINE_LOAD_SELECTOR(lldt, interp_load_ldtr)
 DEFINE_LOAD_SELECTOR(ltr, interp_load_tr)
 
 /* Whether LAR, LSL, VERR and VERW may look at the segment (SDM 2); *descriptor is what they look at. */
-static bool segment_visible(struct interp *c, const struct cell *i, u16 selector, u64 *descriptor, u32 system_types)
+static bool segment_visible(struct interp *c, const struct cell *i, u16 selector, u64 *descriptor,
+                            u32 system_types)
 {
     unsigned type, dpl;
 
@@ -714,7 +727,8 @@ HANDLER(sysret)
     need_cpl0(c, i);
     if (to64 && !interp_canonical(c, target))
         raise_gp(c, i, 0);
-    s->seg[SEG_CS] = flat_segment((u16)((to64 ? selector + 16 : selector) | 3), (to64 ? ATTR_CODE64 : ATTR_CODE32) | SEG_DPL);
+    s->seg[SEG_CS] = flat_segment((u16)((to64 ? selector + 16 : selector) | 3),
+                                  (to64 ? ATTR_CODE64 : ATTR_CODE32) | SEG_DPL);
     s->seg[SEG_SS] = flat_segment((u16)((selector + 8) | 3), ATTR_DATA | SEG_DPL);
     s->rip = target;
     interp_set_rflags(c, lma ? (s->gpr[R11] & 0x3c7fd7) : interp_rflags(c) | FLAG_IF);
@@ -748,7 +762,8 @@ HANDLER(sysexit)
     need_cpl0(c, i);
     if (to64 && (!interp_canonical(c, s->gpr[RDX]) || !interp_canonical(c, s->gpr[RCX])))
         raise_gp(c, i, 0);
-    s->seg[SEG_CS] = flat_segment((u16)((selector + (to64 ? 32 : 16)) | 3), (to64 ? ATTR_CODE64 : ATTR_CODE32) | SEG_DPL);
+    s->seg[SEG_CS] =
+        flat_segment((u16)((selector + (to64 ? 32 : 16)) | 3), (to64 ? ATTR_CODE64 : ATTR_CODE32) | SEG_DPL);
     s->seg[SEG_SS] = flat_segment((u16)((selector + (to64 ? 40 : 24)) | 3), ATTR_DATA | SEG_DPL);
     s->rip = to64 ? s->gpr[RDX] : get32(s, RDX);
     s->gpr[RSP] = to64 ? s->gpr[RCX] : get32(s, RCX);
@@ -814,7 +829,8 @@ HANDLER(invpcid)
 
     need_cpl0(c, i);
     interp_load_bytes(c, i, lin, d, 16);
-    if (type > 3 || (type < 2 && d[0] >> 12) || (type < 2 && !pcide && d[0]) || (type == 0 && !interp_canonical(c, d[1])))
+    if (type > 3 || (type < 2 && d[0] >> 12) || (type < 2 && !pcide && d[0]) ||
+        (type == 0 && !interp_canonical(c, d[1])))
         raise_gp(c, i, 0);
     if (type == 0)
         interp_tlb_flush_page(c, d[1]);

@@ -19,7 +19,8 @@
 
 static ALWAYS_INLINE bool may_chain(const struct interp *c, const struct block *next)
 {
-    return next->ncells <= c->left && !(__atomic_load_n(c->kick, __ATOMIC_RELAXED) & c->kick_mask) && !c->stepping;
+    return next->ncells <= c->left && !(__atomic_load_n(c->kick, __ATOMIC_RELAXED) & c->kick_mask) &&
+           !c->stepping;
 }
 
 /* Go on with s->rip by way of the jump table, or return to the loop. */
@@ -30,8 +31,8 @@ static ALWAYS_INLINE void chain_by_rip(struct vcpu_state *s, struct interp *c, c
     if (likely(j->rip == s->rip && j->generation == c->generation)) {
         struct block *next = j->block;
 
-        if (likely(next->mode == from->mode && next->cs_base == from->cs_base && next->cs_limit == from->cs_limit &&
-                   may_chain(c, next))) {
+        if (likely(next->mode == from->mode && next->cs_base == from->cs_base &&
+                   next->cs_limit == from->cs_limit && may_chain(c, next))) {
             c->block = next;
             TAIL next->cells[0].fn(s, c, next->cells);
         }
@@ -65,10 +66,19 @@ void interp_end_indirect(struct vcpu_state *s, struct interp *c, const struct ce
     TAIL chain_by_rip(s, c, c->block);
 }
 
-void interp_end_loop(struct vcpu_state *s, struct interp *c, const struct cell *i) { c->left -= c->block->ncells; }
+void interp_end_loop(struct vcpu_state *s, struct interp *c, const struct cell *i)
+{
+    c->left -= c->block->ncells;
+}
 
-void interp_op_ud(struct vcpu_state *s, struct interp *c, const struct cell *i) { raise_ud(c, i); }
-void interp_op_nm(struct vcpu_state *s, struct interp *c, const struct cell *i) { raise_nm(c, i); }
+void interp_op_ud(struct vcpu_state *s, struct interp *c, const struct cell *i)
+{
+    raise_ud(c, i);
+}
+void interp_op_nm(struct vcpu_state *s, struct interp *c, const struct cell *i)
+{
+    raise_nm(c, i);
+}
 
 /* ---- what is derived from the state ---- */
 
@@ -203,7 +213,10 @@ static void finish_event(struct interp *c)
     struct vcpu_state *s = c->state;
 
     s->event_pending = false;
-    interp_deliver(c, s->event_software ? EVENT_SOFTWARE : s->event_vector < 32 ? EVENT_EXCEPTION : EVENT_INTERRUPT,
+    interp_deliver(c,
+                   s->event_software      ? EVENT_SOFTWARE
+                   : s->event_vector < 32 ? EVENT_EXCEPTION
+                                          : EVENT_INTERRUPT,
                    s->event_vector, s->event_error);
 }
 
@@ -251,7 +264,8 @@ static bool linkable(const struct block *from, const struct block *to)
 {
     return from->mode == to->mode && from->cs_base == to->cs_base && from->cs_limit == to->cs_limit &&
            from->page == to->page && to->page != BLOCK_NO_PAGE && from->page2 == BLOCK_NO_PAGE &&
-           to->page2 == BLOCK_NO_PAGE && (((from->cs_base + from->rip) ^ (to->cs_base + to->rip)) & PAGE_MASK) == 0;
+           to->page2 == BLOCK_NO_PAGE &&
+           (((from->cs_base + from->rip) ^ (to->cs_base + to->rip)) & PAGE_MASK) == 0;
 }
 
 static enum engine_exit run_loop(struct interp *c)

@@ -8,17 +8,38 @@
 enum { DESC_TSS16 = 1, DESC_LDT = 2, DESC_CALL16 = 4, DESC_TASK_GATE = 5, DESC_TSS32 = 9, DESC_CALL32 = 12 };
 enum { TYPE_BUSY = 2 };
 
-static bool real_or_v86(const struct interp *c) { return c->mode & MODE_REAL; }
-static bool in_64bit(const struct interp *c) { return (c->mode & MODE_CODE_MASK) == MODE_CODE64; }
-static bool null_selector(u16 selector) { return !(selector & ~3); }
-static unsigned dpl_of(const struct seg *seg) { return seg->attr >> SEG_DPL_SHIFT & 3; }
-static bool is_code(const struct seg *seg) { return (seg->attr & (SEG_S | SEG_CODE)) == (SEG_S | SEG_CODE); }
-static bool is_conforming(const struct seg *seg) { return seg->attr & SEG_EXPAND_DOWN; }
+static bool real_or_v86(const struct interp *c)
+{
+    return c->mode & MODE_REAL;
+}
+static bool in_64bit(const struct interp *c)
+{
+    return (c->mode & MODE_CODE_MASK) == MODE_CODE64;
+}
+static bool null_selector(u16 selector)
+{
+    return !(selector & ~3);
+}
+static unsigned dpl_of(const struct seg *seg)
+{
+    return seg->attr >> SEG_DPL_SHIFT & 3;
+}
+static bool is_code(const struct seg *seg)
+{
+    return (seg->attr & (SEG_S | SEG_CODE)) == (SEG_S | SEG_CODE);
+}
+static bool is_conforming(const struct seg *seg)
+{
+    return seg->attr & SEG_EXPAND_DOWN;
+}
 static bool is_writable_data(const struct seg *seg)
 {
     return (seg->attr & (SEG_S | SEG_CODE | SEG_WRITE)) == (SEG_S | SEG_WRITE);
 }
-static u32 selector_error(u16 selector, u32 ext) { return (selector & ~3u) | ext; }
+static u32 selector_error(u16 selector, u32 ext)
+{
+    return (selector & ~3u) | ext;
+}
 
 /* ---- descriptors (SDM 3A 3.4.5) ---- */
 
@@ -116,7 +137,8 @@ static void load_ss(struct interp *c, const struct cell *i, u16 selector)
     if (null_selector(selector)) {
         if (!in_64bit(c) || c->cpl == 3 || (selector & 3) != c->cpl)
             raise_gp(c, i, 0);
-        s->seg[SEG_SS] = (struct seg){.selector = selector, .attr = (u16)(SEG_UNUSABLE | c->cpl << SEG_DPL_SHIFT)};
+        s->seg[SEG_SS] =
+            (struct seg){.selector = selector, .attr = (u16)(SEG_UNUSABLE | c->cpl << SEG_DPL_SHIFT)};
         return;
     }
     d = interp_descriptor(c, i, selector, VEC_GP, 0);
@@ -152,7 +174,8 @@ void interp_load_segment(struct interp *c, const struct cell *i, unsigned n, u16
         seg = seg_from_descriptor(d, selector);
         if (!(seg.attr & SEG_S) || (is_code(&seg) && !(seg.attr & SEG_WRITE)))
             raise_gp(c, i, selector_error(selector, 0));
-        if (!(is_code(&seg) && is_conforming(&seg)) && ((selector & 3u) > dpl_of(&seg) || c->cpl > dpl_of(&seg)))
+        if (!(is_code(&seg) && is_conforming(&seg)) &&
+            ((selector & 3u) > dpl_of(&seg) || c->cpl > dpl_of(&seg)))
             raise_gp(c, i, selector_error(selector, 0));
         if (!(seg.attr & SEG_P))
             interp_fault(c, i, VEC_NP, selector_error(selector, 0));
@@ -353,9 +376,11 @@ void interp_commit_stack(struct interp *c, const struct stack *st)
 /* ---- far transfers ---- */
 
 /* A code segment as the target of JMP and CALL without a gate, or of a gate to the same level (SDM 3A 5.8.1). */
-static void check_code_direct(struct interp *c, const struct cell *i, const struct seg *cs, u16 selector, bool rpl_counts)
+static void check_code_direct(struct interp *c, const struct cell *i, const struct seg *cs, u16 selector,
+                              bool rpl_counts)
 {
-    if (is_conforming(cs) ? dpl_of(cs) > c->cpl : (rpl_counts && (selector & 3u) > c->cpl) || dpl_of(cs) != c->cpl)
+    if (is_conforming(cs) ? dpl_of(cs) > c->cpl
+                          : (rpl_counts && (selector & 3u) > c->cpl) || dpl_of(cs) != c->cpl)
         raise_gp(c, i, selector_error(selector, 0));
 }
 
@@ -370,7 +395,7 @@ static void check_code_present(struct interp *c, const struct cell *i, const str
 struct call_gate {
     u16 selector;
     u64 offset;
-    unsigned size; /* of its pushes: 2, 4 or 8 */
+    unsigned size;  /* of its pushes: 2, 4 or 8 */
     unsigned count; /* parameters to copy */
 };
 
@@ -407,7 +432,8 @@ static struct call_gate read_call_gate(struct interp *c, const struct cell *i, u
 }
 
 /* The code segment behind a gate. */
-static struct seg gate_code(struct interp *c, const struct cell *i, const struct call_gate *g, u64 *descriptor)
+static struct seg gate_code(struct interp *c, const struct cell *i, const struct call_gate *g,
+                            u64 *descriptor)
 {
     struct seg cs;
 
@@ -561,7 +587,8 @@ static struct seg return_code(struct interp *c, const struct cell *i, u16 select
 }
 
 /* The stack segment that RET and IRET return to at level `cpl`; `cs` is the code segment they return to. */
-static struct seg return_stack(struct interp *c, const struct cell *i, u16 selector, unsigned cpl, const struct seg *cs)
+static struct seg return_stack(struct interp *c, const struct cell *i, u16 selector, unsigned cpl,
+                               const struct seg *cs)
 {
     struct seg ss;
     u64 d;
@@ -703,7 +730,8 @@ void interp_iret(struct interp *c, const struct cell *i, unsigned size)
         iret_real(c, i, size);
         return;
     }
-    if (s->rflags & FLAG_NT) /* a task return: "The exact processor" (docs/quirks.md); #GP(0) in IA-32e mode */
+    if (s->rflags &
+        FLAG_NT) /* a task return: "The exact processor" (docs/quirks.md); #GP(0) in IA-32e mode */
         raise_gp(c, i, 0);
     rip = stack_pop(c, i, &st, size);
     selector = (u16)stack_pop(c, i, &st, size);

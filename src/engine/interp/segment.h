@@ -25,9 +25,9 @@ void interp_load_tr(struct interp *c, const struct cell *i, u16 selector);
 struct stack {
     struct seg seg;
     u64 sp;
-    u8 cpl;       /* whose rights its accesses have */
-    bool flat64;  /* 64-bit mode: no segment */
-    u32 error;    /* of #SS */
+    u8 cpl;      /* whose rights its accesses have */
+    bool flat64; /* 64-bit mode: no segment */
+    u32 error;   /* of #SS */
 };
 struct stack interp_stack(const struct interp *c);
 void stack_push(struct interp *c, const struct cell *i, struct stack *st, unsigned size, u64 value);
