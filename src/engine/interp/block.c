@@ -45,14 +45,7 @@ struct block_cache {
     const struct interp_row *rows[OP_COUNT];
 };
 
-/* ---- ends ---- */
-
-/* In every cell of a dead block, and after the cell of a single-instruction copy: nothing from here on was executed. */
-static void op_leave(struct vcpu_state *s, struct interp *c, const struct cell *i)
-{
-    c->left -= i - c->block->cells;
-    s->rip = cell_rip(c, i);
-}
+/* ---- handlers of cells that are no instructions ---- */
 
 static void op_gp0(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
@@ -103,7 +96,7 @@ static void block_kill(struct interp *c, struct block *b)
     c->counters.blocks_killed++;
     b->mode = BLOCK_DEAD;
     for (unsigned n = 0; n <= b->ncells; n++)
-        b->cells[n].fn = op_leave;
+        b->cells[n].fn = interp_op_leave;
 }
 
 static void page_enter(struct block_cache *cache, struct interp *c, struct block *b, u8 *host,
@@ -501,7 +494,7 @@ static struct block *build(struct interp *c, struct code_at *at, u64 cs_base, u3
         b->nbytes = r == X86_DECODE_OK ? insn.length : (u16)n;
         b->ncells = 1;
     }
-    fill_bad(&b->cells[b->ncells], b->nbytes, ended ? op_leave : op_fall);
+    fill_bad(&b->cells[b->ncells], b->nbytes, ended ? interp_op_leave : op_fall);
     if (!at->host) { /* from I/O: never found again */
         b->page = BLOCK_NO_PAGE;
         return b;
@@ -582,6 +575,6 @@ struct block *block_single(struct interp *c, const struct block *block)
     b->ncells = 1;
     b->link[0] = b->link[1] = NULL;
     c->single.cells[0] = block->cells[0];
-    fill_bad(&c->single.cells[1], block->ncells > 1 ? block->cells[1].start : block->nbytes, op_leave);
+    fill_bad(&c->single.cells[1], block->ncells > 1 ? block->cells[1].start : block->nbytes, interp_op_leave);
     return b;
 }

@@ -205,6 +205,9 @@ struct interp {
         u64 address; /* #PF: CR2; #DB: bits for DR6 */
     } fault;
 
+    bool yield;           /* PAUSE was executed and other vCPUs wait for their turn */
+    struct cell *patched; /* whose handler is interp_op_leave for the moment, instead of patched_fn */
+    interp_fn *patched_fn;
     bool tracing;           /* somebody wants to see every instruction */
     bool traced;            /* and has seen the next one */
     bool event_in_step;     /* the instruction being stepped delivered an event itself: no single-step trap */
@@ -270,7 +273,16 @@ static inline u64 cell_next_rip(const struct interp *c, const struct cell *i)
         s->rip = cell_next_rip(c, i);                                                                        \
         TAIL interp_end_loop(s, c, i);                                                                       \
     } while (0)
-interp_fn interp_end_taken, interp_end_fall, interp_end_indirect, interp_end_loop;
+/* END_LOOP_NEXT for a row that does not end its block by the table. */
+#define END_LEAVE TAIL interp_leave_after(s, c, i)
+interp_fn interp_end_taken, interp_end_fall, interp_end_indirect, interp_end_loop, interp_leave_after;
+
+/* A handler for a cell that shall not be executed: return to the loop before it. */
+interp_fn interp_op_leave;
+
+/* After an access to a device: if it kicked this vCPU, return to the loop right after the instruction of cell `i`, so that a
+   timer armed by it is due at its exact instruction (machine/engine.h). */
+void interp_look_up_after(struct interp *c, const struct cell *i);
 
 /* ---- raising ---- */
 

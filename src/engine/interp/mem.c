@@ -442,16 +442,20 @@ static void host_store(void *host, unsigned size, u64 value)
 }
 
 /* One access inside a page, of 1, 2, 4 or 8 bytes, through an entry that allows it. */
-static u64 page_load(struct interp *c, const struct tlb_entry *e, u64 lin, unsigned size)
+static u64 page_load(struct interp *c, const struct cell *i, const struct tlb_entry *e, u64 lin,
+                     unsigned size)
 {
-    u64 phys = (e->phys & PAGE_MASK) | (lin & ~PAGE_MASK);
+    u64 phys = (e->phys & PAGE_MASK) | (lin & ~PAGE_MASK), value;
 
     if (!(e->tag_read & ~PAGE_MASK))
         return host_load((const void *)(uintptr_t)(lin + e->addend), size);
-    return vcpu_mmio_read(c->vcpu, phys, size);
+    value = vcpu_mmio_read(c->vcpu, phys, size);
+    interp_look_up_after(c, i);
+    return value;
 }
 
-static void page_store(struct interp *c, const struct tlb_entry *e, u64 lin, unsigned size, u64 value)
+static void page_store(struct interp *c, const struct cell *i, const struct tlb_entry *e, u64 lin,
+                       unsigned size, u64 value)
 {
     u64 phys = (e->phys & PAGE_MASK) | (lin & ~PAGE_MASK);
     const struct mem_range *r;
@@ -469,6 +473,7 @@ static void page_store(struct interp *c, const struct tlb_entry *e, u64 lin, uns
         return;
     }
     vcpu_mmio_write(c->vcpu, phys, size, value);
+    interp_look_up_after(c, i);
 }
 
 /* Accesses of any size with any rights, possibly over a page end; parts are powers of two, low addresses first. */
@@ -485,7 +490,7 @@ static void load_any(struct interp *c, const struct cell *i, unsigned rights, u6
 
         while (n > room || (n & (n - 1)))
             n = n > room && room < 8 ? room & -room : n & (n - 1);
-        value = page_load(c, e, lin, n);
+        value = page_load(c, i, e, lin, n);
         memcpy(to, &value, n);
         to += n;
         size -= n;
@@ -510,7 +515,7 @@ static void store_any(struct interp *c, const struct cell *i, unsigned rights, u
         while (n > room || (n & (n - 1)))
             n = n > room && room < 8 ? room & -room : n & (n - 1);
         memcpy(&value, from, n);
-        page_store(c, e, lin, n, value);
+        page_store(c, i, e, lin, n, value);
         from += n;
         size -= n;
         lin = wrap_linear(c, lin + n);

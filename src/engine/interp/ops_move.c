@@ -199,8 +199,9 @@ HANDLER(xlat)
 
 #define FOR_CONDITIONS(M)                                                                                    \
     M(O, 0)                                                                                                  \
-    M(NO, 1) M(B, 2) M(NB, 3) M(Z, 4) M(NZ, 5) M(BE, 6) M(NBE, 7) M(S, 8) M(NS, 9) M(P, 10) M(NP, 11)        \
-        M(L, 12) M(NL, 13) M(LE, 14) M(NLE, 15)
+    M(NO, 1)                                                                                                 \
+    M(B, 2) M(NB, 3) M(Z, 4) M(NZ, 5) M(BE, 6) M(NBE, 7) M(S, 8) M(NS, 9) M(P, 10) M(NP, 11) M(L, 12)        \
+        M(NL, 13) M(LE, 14) M(NLE, 15)
 
 /* The operand is read whether the condition holds or not, and a 32-bit destination is zero-extended in either case. */
 #define DEFINE_CMOV(CC, cc, bits)                                                                            \
@@ -472,6 +473,14 @@ HANDLER(nop)
     NEXT;
 }
 
+HANDLER(pause) /* a spinning vCPU gives its turn away */
+{
+    if (c->vcpu->vm->nvcpus == 1)
+        NEXT;
+    c->yield = true;
+    END_LEAVE;
+}
+
 #define ROWS_SEG(NAME)                                                                                       \
     {OP_PUSH_##NAME, 0, ANY_SIZE(push_##NAME), NO_FORM},                                                     \
     {                                                                                                        \
@@ -531,7 +540,7 @@ const struct interp_row interp_move_rows[] = {
     {OP_LFS_Gv_Mp, 0, NO_FORM, ANY_SIZE(load_far_FS)},
     {OP_LGS_Gv_Mp, 0, NO_FORM, ANY_SIZE(load_far_GS)},
     {OP_NOP, 0, ANY_SIZE(nop), NO_FORM},
-    {OP_PAUSE, 0, ANY_SIZE(nop), NO_FORM},
+    {OP_PAUSE, 0, ANY_SIZE(pause), NO_FORM},
     {OP_NOP_Ev, 0, ANY_SIZE(nop), ANY_SIZE(nop)},
     {OP_ENDBR64, 0, ANY_SIZE(nop), NO_FORM},
     {OP_ENDBR32, 0, ANY_SIZE(nop), NO_FORM},

@@ -71,6 +71,40 @@ void interp_end_loop(struct vcpu_state *s, struct interp *c, const struct cell *
     c->left -= c->block->ncells;
 }
 
+void interp_leave_after(struct vcpu_state *s, struct interp *c, const struct cell *i)
+{
+    c->left -= i + 1 - c->block->cells;
+    s->rip = cell_next_rip(c, i);
+}
+
+void interp_op_leave(struct vcpu_state *s, struct interp *c, const struct cell *i)
+{
+    c->left -= i - c->block->cells;
+    s->rip = cell_rip(c, i);
+}
+
+void interp_look_up_after(struct interp *c, const struct cell *i)
+{
+    struct cell *next;
+
+    if (!i || c->patched || !(vcpu_kicked(c->vcpu) & c->kick_mask))
+        return;
+    next = &c->block->cells[i - c->block->cells + 1];
+    if (next > &c->block->cells[c->block->ncells])
+        return;
+    c->patched = next;
+    c->patched_fn = next->fn;
+    next->fn = interp_op_leave;
+}
+
+/* Back in the loop: give the patched cell its handler again, unless the block has died meanwhile. */
+static void unpatch(struct interp *c)
+{
+    if (c->patched && c->block->mode != BLOCK_DEAD)
+        c->patched->fn = c->patched_fn;
+    c->patched = NULL;
+}
+
 void interp_op_ud(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
     raise_ud(c, i);
@@ -147,45 +181,17 @@ void interp_mode_changed(struct interp *c)
 
 /* ---- between instructions ---- */
 
-static void init_signal(struct interp *c)
-{
-    u32 id[4];
-
-    vcpu_unkick(c->vcpu, KICK_INIT);
-    vcpu_cpuid(c->vcpu, 1, 0, id);
-    vcpu_state_init(c->state, id[0]);
-    if (c->vcpu->intc && c->vcpu->intc->init)
-        c->vcpu->intc->init(c->vcpu->intc_opaque);
-    interp_tlb_flush(c, false);
-    interp_set_rflags(c, c->state->rflags);
-    interp_mode_changed(c);
-}
-
-/* SDM 3A 9.4.4.1: real mode at vector << 12. */
-static void sipi(struct interp *c)
-{
-    struct vcpu_state *s = c->state;
-
-    vcpu_unkick(c->vcpu, KICK_SIPI);
-    if (s->activity != VCPU_WAIT_SIPI)
-        return;
-    s->seg[SEG_CS].selector = (u16)(c->vcpu->sipi_vector << 8);
-    s->seg[SEG_CS].base = (u64)c->vcpu->sipi_vector << 12;
-    s->rip = 0;
-    s->activity = VCPU_RUNNING;
-    interp_mode_changed(c);
-}
-
 /* Deliver what waits and may be delivered now. `shadowed`: the instruction after STI or MOV SS comes first. */
 static void service_events(struct interp *c, bool shadowed)
 {
     struct vcpu_state *s = c->state;
     u32 kick = vcpu_kicked(c->vcpu);
 
-    if (kick & KICK_INIT)
-        init_signal(c);
-    if (kick & KICK_SIPI)
-        sipi(c);
+    if ((kick & (KICK_INIT | KICK_SIPI)) && vcpu_serve_signals(c->vcpu)) {
+        interp_tlb_flush(c, false);
+        interp_set_rflags(c, s->rflags);
+        interp_mode_changed(c);
+    }
     if (kick & KICK_NMI) {
         vcpu_unkick(c->vcpu, KICK_NMI);
         s->nmi_pending = true;
@@ -245,6 +251,7 @@ static bool step(struct interp *c)
     c->block = block_single(c, b);
     c->link_from = NULL;
     c->block->cells[0].fn(s, c, c->block->cells);
+    unpatch(c);
     c->stepping = false;
     c->cell = NULL;
     c->traced = false;
@@ -275,6 +282,7 @@ static enum engine_exit run_loop(struct interp *c)
 
     if (setjmp(unwind)) {
         /* A handler raised; interp_fault has set s->rip and accounted for what was retired before it. */
+        unpatch(c);
         c->stepping = false;
         c->traced = false;
         c->cell = NULL;
@@ -299,6 +307,10 @@ static enum engine_exit run_loop(struct interp *c)
             return s->activity == VCPU_SHUTDOWN ? ENGINE_EXIT_SHUTDOWN : ENGINE_EXIT_HALT;
         if (c->left <= 0)
             return ENGINE_EXIT_BUDGET;
+        if (unlikely(c->yield)) {
+            c->yield = false;
+            return ENGINE_EXIT_YIELD;
+        }
         if (unlikely(shadowed || (s->rflags & (FLAG_TF | FLAG_RF)) || c->tracing)) {
             if (!step(c))
                 return ENGINE_EXIT_HOOK;
@@ -315,6 +327,7 @@ static enum engine_exit run_loop(struct interp *c)
         }
         c->block = b;
         b->cells[0].fn(s, c, b->cells);
+        unpatch(c);
         c->cell = NULL;
     }
 }
