@@ -108,7 +108,7 @@ static u32 fadt_build(const struct firmware_config *config, struct fseg *fseg, u
     gas_io(t, PC_PORT_RESET, 1, ACCESS_BYTE);
     blob_u8(t, PC_RESET_VALUE);
     blob_zero(t, 3);
-    blob_u64(t, FACS_ADDRESS);
+    blob_u64(t, 0); /* X_FIRMWARE_CTRL: only for one above 4 GiB */
     blob_u64(t, dsdt);
     gas_io(t, PC_PORT_PM1_EVENT, 4, ACCESS_WORD);
     gas_io(t, 0, 0, ACCESS_NONE);
