@@ -222,6 +222,9 @@ static int load_kernel(struct vm *vm, void *opaque, struct error *err)
         return -1;
     for (unsigned i = 0; i < vm->nvcpus; i++)
         firmware_setup_cpu(&config, &vm->vcpus[i]->state);
+    vm_unlock(vm);
+    firmware_setup_apic(vm->vcpus[0]->intc, vm->vcpus[0]->intc_opaque);
+    vm_lock(vm);
     return loader_load(&request, &config, &vm->vcpus[0]->state, err);
 }
 

@@ -89,3 +89,14 @@ void firmware_setup_cpu(const struct firmware_config *config, struct vcpu_state 
     state->mtrr_mask[0] = (~(PC_HIGH_RAM - PC_PCI_HOLE - 1) & address_mask) | MASK_VALID;
     state->mtrr_def_type = DEF_TYPE_ENABLE | DEF_TYPE_FIXED | MTRR_WRITE_BACK;
 }
+
+void firmware_setup_apic(const struct vcpu_intc_ops *intc, void *intc_opaque)
+{
+    /* SDM 3A 11.5.1, 11.9. */
+    enum { SVR = 0xf0, LVT_LINT0 = 0x350, LVT_LINT1 = 0x360 };
+    enum { SVR_ENABLE = 1 << 8, SPURIOUS_VECTOR = 0xff, MODE_NMI = 4 << 8, MODE_EXTINT = 7 << 8 };
+
+    intc->mmio_write(intc_opaque, SVR, 4, SVR_ENABLE | SPURIOUS_VECTOR);
+    intc->mmio_write(intc_opaque, LVT_LINT0, 4, MODE_EXTINT);
+    intc->mmio_write(intc_opaque, LVT_LINT1, 4, MODE_NMI);
+}

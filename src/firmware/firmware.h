@@ -6,9 +6,11 @@
  *
  *     firmware_setup            PCI BARs, interrupt routing, BIOS data area, ACPI, MP, PIR and SMBIOS tables
  *     firmware_setup_cpu        for each vCPU: the MTRRs
+ *     firmware_setup_apic       the bootstrap processor's local APIC
  *     loader_load (loader.h)    kernel, initrd, command line; entry state of the bootstrap processor
  *
- * Device lock held or VM not running, for all of them. Nothing here keeps state.
+ * The VM is not running. Device lock held, or nobody else there, for all of them but firmware_setup_apic. Nothing here keeps
+ * state.
  */
 #ifndef FIRMWARE_FIRMWARE_H
 #define FIRMWARE_FIRMWARE_H
@@ -17,6 +19,7 @@
 #include "base/types.h"
 #include "machine/io.h"
 #include "machine/memory.h"
+#include "machine/vcpu.h"
 #include "x86/vcpu_state.h"
 
 /* All that firmware knows of the machine that it stands in (a pc-1: machine/pc_map.h). Filled by the board; borrowed. */
@@ -58,6 +61,13 @@ MUST_CHECK int firmware_setup(const struct firmware_config *config, u32 *rsdp, s
 /* Give one vCPU, whose state is that after power-up, the MTRRs that firmware sets: RAM write-back, the PCI hole not
    cached. */
 void firmware_setup_cpu(const struct firmware_config *config, struct vcpu_state *state);
+
+/*
+ * Put the bootstrap processor's local APIC, as it is after a reset, in virtual wire mode (MP 1.4 3.6.2.2): interrupts of the
+ * i8259 come in by LINT0, NMI by LINT1. Kernels without APIC support never look at it. Device lock not held: the APIC
+ * takes it.
+ */
+void firmware_setup_apic(const struct vcpu_intc_ops *intc, void *intc_opaque);
 
 /* A firmware ROM: the whole file below 4 GiB, and its last 128 KiB below 1 MiB as well. */
 struct firmware_rom {

@@ -262,6 +262,28 @@ static void test_mtrrs(void **state)
     guest_free(&guest);
 }
 
+static void note_apic_write(void *opaque, u32 offset, unsigned size, u64 value)
+{
+    u32 *registers = opaque;
+
+    assert_int_equal(size, 4);
+    assert_in_range(offset, 0, 0x3ff);
+    if (offset >= 0x320) /* LVT: a write while the APIC is off would mask it */
+        assert_int_equal(registers[0xf0 / 16] & 1 << 8, 1 << 8);
+    registers[offset / 16] = (u32)value;
+}
+
+static void test_virtual_wire(void **state)
+{
+    static const struct vcpu_intc_ops intc = {.mmio_write = note_apic_write};
+    u32 registers[64] = {0};
+
+    firmware_setup_apic(&intc, registers);
+    assert_int_equal(registers[0xf0 / 16], 0x1ff);
+    assert_int_equal(registers[0x350 / 16], 0x700);
+    assert_int_equal(registers[0x360 / 16], 0x400);
+}
+
 static void test_bad_configuration(void **state)
 {
     struct guest guest;
@@ -359,11 +381,17 @@ static void test_bad_roms(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_e820),      cmocka_unit_test(test_mptable),
-        cmocka_unit_test(test_pirtable),  cmocka_unit_test(test_smbios),
-        cmocka_unit_test(test_bios_data), cmocka_unit_test(test_mtrrs),
-        cmocka_unit_test(test_rom),       cmocka_unit_test(test_small_rom),
-        cmocka_unit_test(test_bad_roms),  cmocka_unit_test(test_bad_configuration),
+        cmocka_unit_test(test_e820),
+        cmocka_unit_test(test_mptable),
+        cmocka_unit_test(test_pirtable),
+        cmocka_unit_test(test_smbios),
+        cmocka_unit_test(test_bios_data),
+        cmocka_unit_test(test_mtrrs),
+        cmocka_unit_test(test_rom),
+        cmocka_unit_test(test_small_rom),
+        cmocka_unit_test(test_bad_roms),
+        cmocka_unit_test(test_virtual_wire),
+        cmocka_unit_test(test_bad_configuration),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
