@@ -163,10 +163,11 @@ bool pci_msix_enabled(const struct pci_device *pci)
 
 void pci_msix_send(struct pci_device *pci, unsigned vector)
 {
-    const u32 *entry = pci->msix_table + 4 * vector;
+    const u32 *entry;
 
     if (!pci_msix_enabled(pci) || vector >= pci->msix_vectors)
         return;
+    entry = pci->msix_table + 4 * vector;
     if ((pci_msix_control(pci) & MSIX_FUNCTION_MASK) || (entry[3] & MSIX_VECTOR_MASKED))
         pci->msix_pending |= 1u << vector;
     else if (pci_master(pci))
