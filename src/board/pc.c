@@ -15,6 +15,7 @@
 #include "dev/piix4_pm.h"
 #include "dev/uart16550.h"
 #include "dev/virtio/virtio_blk.h"
+#include "engine/interp/engine.h"
 #include "firmware/firmware.h"
 #include "firmware/loader.h"
 
@@ -31,7 +32,7 @@ struct pc {
 };
 
 /* In order of preference; ends with NULL. */
-static const struct engine_ops *const engines[] = {NULL};
+static const struct engine_ops *const engines[] = {&interp_engine, NULL};
 
 const char *pc_engine_name(unsigned index)
 {
