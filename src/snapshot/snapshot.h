@@ -1,7 +1,7 @@
 /*
  * A whole machine in one file: every state table that vm_state_sections (machine/vm_state.h) lists, the pages of every
  * block of memory that are not zero, and the configuration that the machine was made from. The file format is drawn in
- * snapshot.c.
+ * format.h.
  *
  * The reader takes the file for an adversary (invariant 8): everything in it is under a checksum, nothing is allocated
  * that its length does not bound, and what is wrong gives one message with the file's name and the offset.
