@@ -220,7 +220,9 @@ static void on_remapped(void *opaque)
 
 static const struct interp_row *const all_rows[] = {
     interp_alu_rows,    interp_move_rows,   interp_shift_rows,  interp_bit_rows,
-    interp_string_rows, interp_branch_rows, interp_system_rows,
+    interp_string_rows, interp_branch_rows, interp_system_rows, interp_x87_rows,
+    interp_mmx_rows,    interp_sse_fp_rows, interp_sse_int_rows, interp_crypto_rows,
+    interp_fpstate_rows,
 };
 
 struct block_cache *block_cache_get(struct vcpu *vcpu, struct error *err)
@@ -361,6 +363,8 @@ static void fill_cell(struct interp *c, const struct x86_insn *insn, const struc
         cell->imm = (i32)insn->imm2;
     } else if (op == OP_ENTER_Iw_Ib) {
         cell->disp = (i64)insn->imm2;
+    } else if (info->attributes & X86_OP_X87) {
+        cell->imm = (insn->opcode & 7) << 8 | insn->modrm; /* FOP */
     }
 }
 

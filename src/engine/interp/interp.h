@@ -26,6 +26,7 @@
 
 #include <setjmp.h>
 
+#include "engine/interp/fp.h"
 #include "machine/vm.h"
 #include "x86/decode.h"
 #include "x86/vcpu_state.h"
@@ -115,7 +116,6 @@ enum {
     MODE_MMX_UD = 1 << 6,    /* MMX raises #UD (CR0.EM) */
     MODE_SSE_UD = 1 << 7,    /* SSE raises #UD (CR0.EM, or CR4.OSFXSR clear) */
     MODE_SSE_NM = 1 << 8,    /* SSE raises #NM (CR0.TS) */
-    MODE_SSE_CHECK = 1 << 9, /* some SSE exception is unmasked in MXCSR: handlers must look */
 };
 
 enum { BLOCK_MAX_CELLS = 48 };
@@ -178,6 +178,8 @@ struct interp {
     const struct cell *cell; /* the current cell, where somebody may ask; NULL between blocks */
     struct tlb_entry *tlb;   /* the one for the current privilege */
     u64 seg_base[8]; /* what is added to an address by segment: 0 for all but FS and GS in 64-bit code */
+
+    struct interp_fp fp;     /* fp.h, fpstate.h */
 
     struct vcpu *vcpu;
     struct vcpu_state *state;
@@ -305,7 +307,7 @@ interp_fn interp_op_ud, interp_op_nm;
    of IF, TF, AC or VM the row must end with END_LOOP. */
 u64 interp_rflags(const struct interp *c);
 void interp_set_rflags(struct interp *c, u64 rflags);
-/* CR0, CR4, EFER, CPL, a segment register, MXCSR masks or RFLAGS.VM changed: recompute mode, seg_base, tlb, kick_mask. The
+/* CR0, CR4, EFER, CPL, a segment register or RFLAGS.VM changed: recompute mode, seg_base, tlb, kick_mask. The
    row must end with END_LOOP. */
 void interp_mode_changed(struct interp *c);
 

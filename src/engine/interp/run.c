@@ -11,6 +11,7 @@
 #include "engine/interp/engine.h"
 #include "engine/interp/fault.h"
 #include "engine/interp/flags.h"
+#include "engine/interp/fpstate.h"
 #include "engine/interp/mem.h"
 #include "machine/trace.h"
 #include "x86/cpuid.h"
@@ -173,8 +174,6 @@ void interp_mode_changed(struct interp *c)
         mode |= MODE_SSE_UD;
     if (s->cr0 & CR0_TS)
         mode |= MODE_SSE_NM;
-    if ((s->mxcsr >> 7 & 0x3f) != 0x3f)
-        mode |= MODE_SSE_CHECK;
     c->mode = mode;
     rights_changed(c);
 }
@@ -237,6 +236,7 @@ static bool step(struct interp *c)
     if (trace && trace->insn && !c->traced) {
         c->traced = true; /* one call an instruction, also when it comes out of run in between */
         s->rflags = interp_rflags(c);
+        interp_fp_sync(c);
         s->icount += (u64)(c->run_budget - c->left);
         c->run_budget = c->left;
         if (trace->insn(c->vcpu->vm->trace_opaque, c->vcpu))
@@ -343,7 +343,9 @@ static enum engine_exit interp_run(struct vcpu *vcpu, u64 max_insns)
     c->tracing = vcpu->vm->trace && vcpu->vm->trace->insn;
     interp_set_rflags(c, s->rflags);
     interp_mode_changed(c);
+    interp_fp_enter(c);
     reason = run_loop(c);
+    interp_fp_leave(c);
     s->rflags = interp_rflags(c);
     s->icount += (u64)(c->run_budget - c->left);
     c->run_budget = c->left = 0;
@@ -390,6 +392,7 @@ static int interp_attach(struct vcpu *vcpu, struct error *err)
         free(c);
         return -1;
     }
+    interp_fp_init(c);
     vcpu->engine_vcpu = c;
     interp_tlb_flush(c, false);
     return 0;

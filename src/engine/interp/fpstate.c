@@ -1,0 +1,104 @@
+/*
+ * The FPU between guest and host, and floating-point exceptions.
+ */
+#include "engine/interp/fpstate.h"
+
+void interp_fp_init(struct interp *c)
+{
+    c->fp.host = fp_host_features();
+}
+
+/* All exceptions masked: the handlers see to those that the guest has not masked. */
+static void load_mxcsr(const struct interp *c)
+{
+    fp_set_mxcsr(c->state->mxcsr | MXCSR_MASKS);
+}
+
+void interp_fp_load(struct interp *c)
+{
+    const struct vcpu_state *s = c->state;
+
+    load_mxcsr(c);
+    fp_set_fcw(s->x87.fcw | FCW_MASKS);
+    c->fp.sse_unmasked = (s->mxcsr & MXCSR_MASKS) != MXCSR_MASKS;
+    c->fp.x87_simple = (s->x87.fcw & FCW_MASKS) == FCW_MASKS;
+}
+
+void interp_fp_enter(struct interp *c)
+{
+    c->fp.host_mxcsr = fp_get_mxcsr();
+    c->fp.host_fcw = fp_get_fcw();
+    interp_fp_load(c);
+}
+
+void interp_fp_sync(struct interp *c)
+{
+    c->state->mxcsr |= fp_get_mxcsr() & MXCSR_FLAGS;
+}
+
+void interp_fp_leave(struct interp *c)
+{
+    interp_fp_sync(c);
+    fp_set_mxcsr(c->fp.host_mxcsr);
+    fp_set_fcw(c->fp.host_fcw);
+}
+
+/*
+ * An instruction that may raise an unmasked SSE exception runs masked, on cleared flags; what it would have raised is then
+ * in the flags. Flush-to-zero does not work while underflow is unmasked.
+ */
+void interp_fp_check_begin(struct interp *c)
+{
+    u32 mxcsr;
+
+    interp_fp_sync(c);
+    mxcsr = (c->state->mxcsr & ~MXCSR_FLAGS) | MXCSR_MASKS;
+    if (!(c->state->mxcsr & MXCSR_UE << MXCSR_MASK_SHIFT))
+        mxcsr &= ~MXCSR_FTZ;
+    fp_set_mxcsr(mxcsr);
+}
+
+static bool tiny_single(u32 v)
+{
+    return !(v & 0x7f800000) && v << 1;
+}
+static bool tiny_double(u64 v)
+{
+    return !(v & 0x7ff0000000000000) && v << 1;
+}
+
+void interp_fp_check_end(struct interp *c, const struct cell *i, xmm result, enum fp_tiny tiny)
+{
+    union xmm_parts r = {result};
+    u32 raised = fp_get_mxcsr() & MXCSR_FLAGS, unmasked = ~c->state->mxcsr >> MXCSR_MASK_SHIFT & MXCSR_FLAGS;
+    bool is_tiny = false;
+
+    switch (tiny) {
+    case FP_TINY_none: break;
+    case FP_TINY_ss: is_tiny = tiny_single(r.d[0]); break;
+    case FP_TINY_sd: is_tiny = tiny_double(r.q[0]); break;
+    case FP_TINY_ps:
+        is_tiny = tiny_single(r.d[0]) || tiny_single(r.d[1]) || tiny_single(r.d[2]) || tiny_single(r.d[3]);
+        break;
+    case FP_TINY_pd: is_tiny = tiny_double(r.q[0]) || tiny_double(r.q[1]); break;
+    }
+    if (is_tiny)
+        raised |= unmasked & MXCSR_UE;
+    /* An unmasked exception before the calculation keeps those after it from being found (SDM 1 11.5.2). */
+    if (raised & unmasked & (MXCSR_IE | MXCSR_DE | MXCSR_ZE))
+        raised &= MXCSR_IE | MXCSR_DE | MXCSR_ZE;
+    c->state->mxcsr |= raised;
+    load_mxcsr(c);
+    if (raised & unmasked)
+        interp_fault(c, i, c->state->cr4 & CR4_OSXMMEXCPT ? VEC_XM : VEC_UD, 0);
+}
+
+void interp_x87_pending(struct interp *c, const struct cell *i)
+{
+    /*
+     * CR0.NE clear: the CPU asserts FERR#, on which a PC raises interrupt 13 and, once port F0h was written, lets the
+     * instruction execute (IGNNE#). There is no such line in machine/ yet: the instruction executes.
+     */
+    if (c->state->cr0 & CR0_NE)
+        interp_fault(c, i, VEC_MF, 0);
+}

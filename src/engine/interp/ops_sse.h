@@ -1,0 +1,120 @@
+/*
+ * Shared by the files of vector handlers: access to registers and memory operands, and the handlers' shapes.
+ */
+#ifndef ENGINE_INTERP_OPS_SSE_H
+#define ENGINE_INTERP_OPS_SSE_H
+
+#include "engine/interp/fpstate.h"
+#include "engine/interp/mem.h"
+
+static ALWAYS_INLINE xmm xmm_get(const struct vcpu_state *s, unsigned n)
+{
+    return *(const xmm_unaligned *)s->vec[n];
+}
+static ALWAYS_INLINE void xmm_set(struct vcpu_state *s, unsigned n, xmm v)
+{
+    *(xmm_unaligned *)s->vec[n] = v;
+}
+/* Elements 0 in place. */
+static ALWAYS_INLINE u32 xmm_get32(const struct vcpu_state *s, unsigned n)
+{
+    return *(const u32_unaligned *)s->vec[n];
+}
+static ALWAYS_INLINE u64 xmm_get64(const struct vcpu_state *s, unsigned n)
+{
+    return *(const u64_unaligned *)s->vec[n];
+}
+static ALWAYS_INLINE void xmm_set32(struct vcpu_state *s, unsigned n, u32 v)
+{
+    *(u32_unaligned *)s->vec[n] = v;
+}
+static ALWAYS_INLINE void xmm_set64(struct vcpu_state *s, unsigned n, u64 v)
+{
+    *(u64_unaligned *)s->vec[n] = v;
+}
+/* MASKMOVDQU and MASKMOVQ: store the bytes of `from` whose mask byte has its top bit set to [seg:rDI]. A mask of zero
+   touches no memory. */
+void interp_masked_store(struct vcpu_state *s, struct interp *c, const struct cell *i, const u8 *from,
+                         const u8 *mask, unsigned size);
+
+static ALWAYS_INLINE xmm xmm_from64(u64 v)
+{
+    return (xmm){v, 0};
+}
+
+/* Address of a 16-byte operand of which legacy SSE demands alignment (SDM 2 table 2-21, type 4). */
+static ALWAYS_INLINE u64 sse_aligned_ea(struct vcpu_state *s, struct interp *c, const struct cell *i,
+                                        enum mem_access access)
+{
+    u64 lin = interp_ea(s, c, i, 16, access);
+
+    if (unlikely(lin & 15))
+        raise_gp(c, i, 0);
+    return lin;
+}
+static ALWAYS_INLINE xmm sse_load_unaligned(struct vcpu_state *s, struct interp *c, const struct cell *i)
+{
+    xmm v;
+
+    load_bytes(c, i, interp_ea(s, c, i, 16, MEM_READ), &v, 16);
+    return v;
+}
+/* A source operand of 16 (aligned), 8, 4 or 2 bytes (the rest zero). */
+static ALWAYS_INLINE xmm sse_load(struct vcpu_state *s, struct interp *c, const struct cell *i,
+                                  unsigned bytes)
+{
+    xmm v;
+
+    if (bytes == 16) {
+        load_bytes(c, i, sse_aligned_ea(s, c, i, MEM_READ), &v, 16);
+        return v;
+    }
+    if (bytes == 8)
+        return xmm_from64(load64(c, i, interp_ea(s, c, i, 8, MEM_READ)));
+    if (bytes == 4)
+        return xmm_from64(load32(c, i, interp_ea(s, c, i, 4, MEM_READ)));
+    return xmm_from64(load16(c, i, interp_ea(s, c, i, 2, MEM_READ)));
+}
+
+/*
+ * name_r and name_m: Vx = expression of a (Vx) and b (Wx). `before` and `after` (with the result r) are statements around it.
+ */
+#define SSE_SHAPE(name, bytes, before, expression, after)                                                    \
+    static void name##_r(struct vcpu_state *s, struct interp *c, const struct cell *i)                       \
+    {                                                                                                        \
+        xmm a = xmm_get(s, i->reg), b = xmm_get(s, i->rm), r;                                                \
+                                                                                                             \
+        before;                                                                                              \
+        r = expression;                                                                                      \
+        after;                                                                                               \
+        xmm_set(s, i->reg, r);                                                                               \
+        NEXT;                                                                                                \
+    }                                                                                                        \
+    static void name##_m(struct vcpu_state *s, struct interp *c, const struct cell *i)                       \
+    {                                                                                                        \
+        xmm b = sse_load(s, c, i, bytes), a = xmm_get(s, i->reg), r;                                         \
+                                                                                                             \
+        before;                                                                                              \
+        r = expression;                                                                                      \
+        after;                                                                                               \
+        xmm_set(s, i->reg, r);                                                                               \
+        NEXT;                                                                                                \
+    }
+
+/* Makers of handlers and rows from the lists of fp.h. */
+#define SSE_INT_OP(name, form, bytes, ...) SSE_SHAPE(name, bytes, , xmm_##name(&c->fp, a, b), )
+#define SSE_IMM_OP(name, form, bytes, ...) SSE_SHAPE(name, bytes, , xmm_##name(&c->fp, a, b, (u8)i->imm), )
+#define SSE_XMM0_OP(name, form, bytes, ...)                                                                  \
+    SSE_SHAPE(name, bytes, , xmm_##name(&c->fp, a, b, xmm_get(s, 0)), )
+#define SSE_FLOAT_OP(name, form, bytes, tiny, ...)                                                           \
+    SSE_SHAPE(name, bytes, fp_begin(c), xmm_##name(&c->fp, a, b), fp_end(c, i, r, FP_TINY_##tiny))
+#define SSE_FLOAT_IMM_OP(name, form, bytes, count, mask, tiny, ...)                                          \
+    SSE_SHAPE(name, bytes, fp_begin(c), xmm_##name(&c->fp, a, b, (u8)i->imm), fp_end(c, i, r, FP_TINY_##tiny))
+#define SSE_ROW(name, form, ...) {OP_##name##_##form, 0, ANY_SIZE(name##_r), ANY_SIZE(name##_m)},
+
+/* Rows written by hand. */
+#define ROW_RM(op, r, m) {OP_##op, 0, ANY_SIZE(r), ANY_SIZE(m)},
+#define ROW_R(op, r)     {OP_##op, 0, .reg = ANY_SIZE(r)},
+#define ROW_M(op, m)     {OP_##op, 0, .mem = ANY_SIZE(m)},
+
+#endif
