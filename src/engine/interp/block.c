@@ -219,10 +219,9 @@ static void on_remapped(void *opaque)
 /* ---- the cache ---- */
 
 static const struct interp_row *const all_rows[] = {
-    interp_alu_rows,    interp_move_rows,   interp_shift_rows,  interp_bit_rows,
-    interp_string_rows, interp_branch_rows, interp_system_rows, interp_x87_rows,
-    interp_mmx_rows,    interp_sse_fp_rows, interp_sse_int_rows, interp_crypto_rows,
-    interp_fpstate_rows,
+    interp_alu_rows,     interp_move_rows,   interp_shift_rows,   interp_bit_rows, interp_string_rows,
+    interp_branch_rows,  interp_system_rows, interp_x87_rows,     interp_mmx_rows, interp_sse_fp_rows,
+    interp_sse_int_rows, interp_crypto_rows, interp_fpstate_rows,
 };
 
 struct block_cache *block_cache_get(struct vcpu *vcpu, struct error *err)
@@ -571,14 +570,12 @@ struct block *block_lookup(struct interp *c)
 
 struct block *block_single(struct interp *c, const struct block *block)
 {
-    struct block *b = &c->single.head;
+    struct block *b = (struct block *)c->single;
 
-    _Static_assert(offsetof(struct interp, single.cells) == offsetof(struct interp, single.head.cells),
-                   "cells follow");
     *b = *block;
     b->ncells = 1;
     b->link[0] = b->link[1] = NULL;
-    c->single.cells[0] = block->cells[0];
-    fill_bad(&c->single.cells[1], block->ncells > 1 ? block->cells[1].start : block->nbytes, interp_op_leave);
+    b->cells[0] = block->cells[0];
+    fill_bad(&b->cells[1], block->ncells > 1 ? block->cells[1].start : block->nbytes, interp_op_leave);
     return b;
 }

@@ -227,10 +227,8 @@ struct interp {
     } counters;
     u64 recent[16]; /* RIPs of blocks entered from the loop, a ring */
     unsigned recent_next;
-    struct {
-        struct block head;
-        struct cell cells[2];
-    } single; /* a copy of one instruction, for exact budgets and single-stepping (no padding between the two) */
+    /* A struct block of one instruction and the cell after it, for exact budgets and single-stepping. */
+    _Alignas(struct block) u8 single[sizeof(struct block) + 2 * sizeof(struct cell)];
 };
 
 static inline struct interp *vcpu_interp(const struct vcpu *vcpu)

@@ -492,13 +492,17 @@ FOR_ALL(DEFINE_XADD, xadd)
 
 HANDLER(cmpxchg8b_em)
 {
-    u64_unaligned *p = rmw_begin(c, i, interp_ea(s, c, i, 8, MEM_WRITE), 8);
-    u64 expected = (u64)get32(s, RDX) << 32 | get32(s, RAX), old = expected;
-    u64 value = (u64)get32(s, RCX) << 32 | get32(s, RBX);
+    void *p = rmw_begin(c, i, interp_ea(s, c, i, 8, MEM_WRITE), 8);
+    u64 old = (u64)get32(s, RDX) << 32 | get32(s, RAX), value = (u64)get32(s, RCX) << 32 | get32(s, RBX);
+    bool equal;
 
-    __atomic_compare_exchange_n(p, &old, value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    /* Unaligned operands are atomic too; C has no atomics for these. */
+    asm volatile("lock cmpxchgq %[value], (%[p])"
+                 : "+a"(old), "=@ccz"(equal)
+                 : [p] "r"(p), [value] "r"(value)
+                 : "memory");
     rmw_end(c, i);
-    if (old == expected) {
+    if (equal) {
         c->flags |= PACKED_ZF;
     } else {
         c->flags &= (u16)~PACKED_ZF;

@@ -77,7 +77,7 @@ repeat(struct vcpu_state *s, struct interp *c, const struct cell *i, string_step
             break;
     }
     c->left += any;
-    END_FALL;
+    interp_end_fall(s, c, i);
 }
 
 #define DEFINE_STRING(name, bulk)                                                                            \

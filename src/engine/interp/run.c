@@ -24,8 +24,9 @@ static ALWAYS_INLINE bool may_chain(const struct interp *c, const struct block *
            !c->stepping;
 }
 
-/* Go on with s->rip by way of the jump table, or return to the loop. */
-static ALWAYS_INLINE void chain_by_rip(struct vcpu_state *s, struct interp *c, const struct block *from)
+/* The block to go on with at s->rip, by way of the jump table; NULL: return to the loop. */
+static ALWAYS_INLINE struct block *next_by_rip(struct vcpu_state *s, struct interp *c,
+                                               const struct block *from)
 {
     const struct jump_entry *j = jump_slot(c, s->rip);
 
@@ -33,12 +34,20 @@ static ALWAYS_INLINE void chain_by_rip(struct vcpu_state *s, struct interp *c, c
         struct block *next = j->block;
 
         if (likely(next->mode == from->mode && next->cs_base == from->cs_base &&
-                   next->cs_limit == from->cs_limit && may_chain(c, next))) {
-            c->block = next;
-            TAIL next->cells[0].fn(s, c, next->cells);
-        }
+                   next->cs_limit == from->cs_limit && may_chain(c, next)))
+            return next;
     }
+    return NULL;
 }
+#define CHAIN_BY_RIP(from)                                                                                   \
+    do {                                                                                                     \
+        struct block *by_rip = next_by_rip(s, c, from);                                                      \
+                                                                                                             \
+        if (likely(by_rip)) {                                                                                \
+            c->block = by_rip;                                                                               \
+            TAIL by_rip->cells[0].fn(s, c, by_rip->cells);                                                   \
+        }                                                                                                    \
+    } while (0)
 
 #define DEFINE_END_DIRECT(name, which, target)                                                               \
     void name(struct vcpu_state *s, struct interp *c, const struct cell *i)                                  \
@@ -56,7 +65,7 @@ static ALWAYS_INLINE void chain_by_rip(struct vcpu_state *s, struct interp *c, c
             c->link_which = which;                                                                           \
             return;                                                                                          \
         }                                                                                                    \
-        TAIL chain_by_rip(s, c, b);                                                                          \
+        CHAIN_BY_RIP(b);                                                                                     \
     }
 DEFINE_END_DIRECT(interp_end_taken, 0, (u64)i->disp)
 DEFINE_END_DIRECT(interp_end_fall, 1, cell_next_rip(c, i))
@@ -64,7 +73,7 @@ DEFINE_END_DIRECT(interp_end_fall, 1, cell_next_rip(c, i))
 void interp_end_indirect(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
     c->left -= c->block->ncells;
-    TAIL chain_by_rip(s, c, c->block);
+    CHAIN_BY_RIP(c->block);
 }
 
 void interp_end_loop(struct vcpu_state *s, struct interp *c, const struct cell *i)
