@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dev/fw_cfg.h"
 #include "dev/i440fx.h"
 #include "dev/i8254.h"
 #include "dev/i8259.h"
@@ -182,7 +183,8 @@ static int wire(struct pc *pc, const struct pc_config *config, struct error *err
     if (pc->control < 0)
         return -1;
     if (add_chipset(pc, err) || add_interrupt_controllers(pc, err) || add_clocks(pc, err) ||
-        add_serial_ports(pc, config, err) || add_disks(pc, config, err))
+        add_serial_ports(pc, config, err) || add_disks(pc, config, err) ||
+        device_attach(device_new(pc->vm, &fw_cfg_class, "fw_cfg"), err))
         return -1;
     if (pc->firmware && firmware_rom_load(&pc->rom, &pc->vm->memory, pc->firmware, ROM_PRIORITY, err))
         return -1;
