@@ -10,7 +10,7 @@ import pexpect
 # Builds with sanitizers are slower by this factor (tests/run.py sets it). Time limits only end what hangs: no test
 # passes or fails by how fast the machine is that it runs on.
 SLOW = float(os.environ.get("PLASTRON_SLOW", "1"))
-BOOT_TIMEOUT = 180 * SLOW
+BOOT_TIMEOUT = 120 * SLOW
 TIMEOUT = 60 * SLOW
 
 PROMPT = "guest# "
@@ -50,8 +50,9 @@ class Machine:
         return text
 
     def expect(self, pattern, timeout=TIMEOUT):
-        """Wait for a pattern. Returns the match."""
-        self.console.expect(pattern, timeout=timeout)
+        """Wait for a pattern. Returns the match. A guest that panics, or a program that ends, is not waited for."""
+        found = self.console.expect([pattern, "Kernel panic - not syncing.*"], timeout=timeout)
+        assert found == 0, self.console.match[0]
         return self.console.match
 
     def wait_shell(self):
@@ -62,7 +63,7 @@ class Machine:
 
     def login(self):
         """Wait for the login prompt of the Debian system, and log in as root."""
-        self.expect("login: ", 3 * BOOT_TIMEOUT)
+        self.expect("login: ", 2 * BOOT_TIMEOUT)
         self.console.sendline("root")
         self.expect(r"root@debian:\S*# ", 2 * TIMEOUT)
         self.console.sendline("exec sh")  # without bash's escape sequences

@@ -1,9 +1,26 @@
 #!/bin/sh
-# mmdebstrap hook: make the file system in $1 a guest for tests: a login on the console, no password for root, and
-# nothing at boot that a test does not need (an interpreter runs it).
+# mmdebstrap hook: make the file system in $1 a guest for tests: systemd, a login on the console, no password for root,
+# and nothing at boot that a test does not need (an interpreter runs it).
 set -e
 root=$1
 units=$root/etc/systemd/system
+
+# systemd is unpacked and not configured: its programs find their private library by a path that fakechroot does not
+# change, and would take the host's. All that its installation would do here are these groups and users.
+APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get -qq --yes --download-only --no-install-recommends install systemd-sysv
+for package in "$root"/var/cache/apt/archives/*.deb; do
+    dpkg-deb --fsys-tarfile "$package" | tar -x --keep-directory-symlink -C "$root"
+    rm "$package"
+done
+rm -rf "$root"/usr/share/doc/* "$root"/usr/share/man/* "$root"/usr/share/locale/*
+id=990
+for name in systemd-journal systemd-network; do
+    echo "$name:x:$id:" >>"$root/etc/group"
+    echo "$name:!::" >>"$root/etc/gshadow"
+    echo "$name:x:$id:$id::/:/usr/sbin/nologin" >>"$root/etc/passwd"
+    echo "$name:!:19000::::::" >>"$root/etc/shadow"
+    id=$((id + 1))
+done
 
 sed -i 's/^root:[^:]*:/root::/' "$root/etc/shadow"
 echo debian >"$root/etc/hostname"
