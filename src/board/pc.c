@@ -6,6 +6,7 @@
 
 #include "dev/fw_cfg.h"
 #include "dev/i440fx.h"
+#include "dev/i8042.h"
 #include "dev/i8254.h"
 #include "dev/i8259.h"
 #include "dev/ioapic.h"
@@ -14,6 +15,7 @@
 #include "dev/pci.h"
 #include "dev/piix3.h"
 #include "dev/piix4_pm.h"
+#include "dev/port92.h"
 #include "dev/uart16550.h"
 #include "dev/virtio/virtio_blk.h"
 #include "engine/interp/engine.h"
@@ -26,7 +28,7 @@ struct pc {
     struct vm *vm;
     char *kernel, *initrd, *append, *firmware; /* owned copies, or NULL */
     struct lapic_bus lapics;
-    struct device *i8259, *ioapic, *piix4_pm;
+    struct device *i8259, *ioapic, *piix4_pm, *i8042;
     struct pci_bus *pci;
     struct firmware_rom rom;
     int control; /* gate source of the buttons */
@@ -129,6 +131,16 @@ static int add_clocks(struct pc *pc, struct error *err)
     return 0;
 }
 
+/* Keyboard controller and port 92h, which share the A20 gate. */
+static int add_keyboard(struct pc *pc, struct error *err)
+{
+    struct device *port92 = device_new(pc->vm, &port92_class, "port92");
+
+    pc->i8042 = device_new(pc->vm, &i8042_class, "i8042");
+    device_set_pointer(pc->i8042, "port92", port92);
+    return device_attach(port92, err) || device_attach(pc->i8042, err) ? -1 : 0;
+}
+
 static int add_serial_ports(struct pc *pc, const struct pc_config *config, struct error *err)
 {
     for (unsigned i = 0; i < PC_SERIAL_PORTS; i++) {
@@ -183,7 +195,7 @@ static int wire(struct pc *pc, const struct pc_config *config, struct error *err
     if (pc->control < 0)
         return -1;
     if (add_chipset(pc, err) || add_interrupt_controllers(pc, err) || add_clocks(pc, err) ||
-        add_serial_ports(pc, config, err) || add_disks(pc, config, err) ||
+        add_keyboard(pc, err) || add_serial_ports(pc, config, err) || add_disks(pc, config, err) ||
         device_attach(device_new(pc->vm, &fw_cfg_class, "fw_cfg"), err))
         return -1;
     if (pc->firmware && firmware_rom_load(&pc->rom, &pc->vm->memory, pc->firmware, ROM_PRIORITY, err))
@@ -326,4 +338,11 @@ bool pc_reset_button(struct vm *vm)
     const u8 event = CONTROL_RESET;
 
     return gate_post(&vm->gate, pc->control, &event, 1);
+}
+
+bool pc_keyboard(struct vm *vm, const u8 *codes, size_t len)
+{
+    struct pc *pc = vm->board;
+
+    return i8042_post_set2(pc->i8042, codes, len);
 }

@@ -58,7 +58,7 @@ const char *pc_engine_name(unsigned index);
  */
 bool pc_power_button(struct vm *vm);
 bool pc_reset_button(struct vm *vm);
-/* Bytes as a PS/2 keyboard sends them in scan code set 2. At most GATE_EVENT_BYTES. */
+/* Keys by the bytes that a PS/2 keyboard sends for them in scan code set 2, at most GATE_EVENT_BYTES / 2. */
 bool pc_keyboard(struct vm *vm, const u8 *codes, size_t len);
 
 #endif
