@@ -266,10 +266,8 @@ static u8 read_modem_status(struct uart16550 *uart)
 /* Send what waits, unless the far end has said stop. */
 static void pump_transmitter(struct uart16550 *uart)
 {
-    u8 data_bits = (u8)(0xff >> (3 - (uart->lcr & LCR_LENGTH)));
-
     while (uart->tx.count && ((uart->mcr & MCR_LOOP) || !uart->stopped)) {
-        u8 byte = fifo_pop(&uart->tx) & data_bits;
+        u8 byte = fifo_pop(&uart->tx);
 
         if (uart->mcr & MCR_LOOP)
             receive_byte(uart, byte, 0);

@@ -172,6 +172,20 @@ u64 vcpu_tsc(struct vcpu *vcpu)
     return clock_tsc(clock, clock_now(clock)) + vcpu->state.tsc_offset;
 }
 
+bool vcpu_fpu_error(struct vcpu *vcpu, bool pending)
+{
+    struct vm *vm = vcpu->vm;
+    bool ignne;
+
+    if (vcpu->index != 0 || !vm->fpu_error)
+        return true;
+    vcpu_sync_clock(vcpu);
+    vm_lock(vm);
+    ignne = vm->fpu_error(vm->fpu_error_opaque, pending);
+    vm_unlock(vm);
+    return ignne;
+}
+
 /* ---- Randomness ---- */
 
 /* SplitMix64 (Steele, Lea, Flood 2014): a counter and a finaliser, so the whole state is one number that can be saved. */

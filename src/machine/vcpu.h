@@ -109,6 +109,14 @@ void vcpu_mmio_write(struct vcpu *vcpu, u64 phys, unsigned size, u64 value);
 /* The guest's TSC now, offset included. */
 u64 vcpu_tsc(struct vcpu *vcpu);
 
+/*
+ * x87 errors while CR0.NE is 0 (SDM 1 D.2.1). `pending` true: a waiting x87 instruction finds an unmasked error, so FERR# is
+ * asserted; returns IGNNE#, with which the instruction executes; without it the instruction waits at its place for an
+ * interrupt. `pending` false: FNINIT, FNCLEX or a load of the x87 state took the error back. Always true where the board has
+ * no such wires, and on application processors. vCPU's thread; takes the device lock.
+ */
+bool vcpu_fpu_error(struct vcpu *vcpu, bool pending);
+
 /* RDMSR and WRMSR: x86/msr facts plus the local APIC. false: #GP(0). The caller has checked CPL. */
 bool vcpu_rdmsr(struct vcpu *vcpu, u32 msr, u64 *value);
 bool vcpu_wrmsr(struct vcpu *vcpu, u32 msr, u64 value);

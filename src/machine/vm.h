@@ -85,6 +85,9 @@ struct vm {
     /* After devices and vCPUs were reset, with the device lock held: reload the kernel. May be NULL. */
     int (*on_reset)(struct vm *vm, void *opaque, struct error *err); // not saved: wiring
     void *on_reset_opaque;                                           // not saved: wiring
+    /* FERR# of the bootstrap processor goes to a level; returns IGNNE#. Device lock held. NULL: not wired. */
+    bool (*fpu_error)(void *opaque, bool ferr); // not saved: wiring
+    void *fpu_error_opaque;                     // not saved: wiring
     /* Observers for the public API; may be NULL. `event` is "RESET", "SHUTDOWN" (the guest has ended), "STOP" or "RESUME".
        Called with no lock on the thread that caused it. */
     void (*on_event)(struct vm *vm, const char *event, void *opaque); // not saved: wiring
