@@ -184,8 +184,10 @@ void async_drain(struct async *async)
 
 void async_cancel(struct async *async)
 {
-    for (unsigned i = 0; i < async->queued; i++)
-        async_set_state(async, async->tags[i], ASYNC_IDLE);
+    /* Not by the queue: after a load that was refused it may hold anything. */
+    for (unsigned tag = 0; tag < ASYNC_TAGS; tag++)
+        if (async_busy(async, tag) && !async_started(async, tag))
+            async_set_state(async, tag, ASYNC_IDLE);
     async->queued = 0;
     timer_disarm(&async->timer);
     async_drain(async);

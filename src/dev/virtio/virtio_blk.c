@@ -233,6 +233,7 @@ static void blk_start(void *opaque, unsigned tag)
 
 /* ---- Ending one ---- */
 
+/* A request without memory of its own had no chain. A queue that is off is being reset: nobody is told. */
 static void blk_complete(void *opaque, unsigned tag, i64 result)
 {
     struct virtio_blk *blk = opaque;
@@ -241,16 +242,18 @@ static void blk_complete(void *opaque, unsigned tag, i64 result)
     u8 status = (u8)result;
 
     blk->requests[tag] = NULL;
-    if (!request) {
-        virtio_broken(&blk->virtio, "a request has no room for its status, or is no chain");
+    if (request && request->block.op == BLOCK_READ)
+        virtqueue_complete(queue, &request->chain, request->block.length);
+    if (!queue->enabled || !virtio_running(&blk->virtio)) {
+        free(request);
         return;
     }
-    if (request->block.op == BLOCK_READ)
-        virtqueue_complete(queue, &request->chain, request->block.length);
-    if (queue->enabled && virtio_running(&blk->virtio) &&
-        !virtqueue_copy_in(queue, &request->chain, request->chain.write_bytes - 1, &status, 1))
+    if (!request)
+        virtio_broken(&blk->virtio, "a request has no room for its status, or is no chain");
+    else if (!virtqueue_copy_in(queue, &request->chain, request->chain.write_bytes - 1, &status, 1))
         virtio_broken(&blk->virtio, "a request's status is not in memory");
-    virtio_queue_done(&blk->virtio, 0, (u16)tag, (u32)request->chain.write_bytes);
+    else
+        virtio_queue_done(&blk->virtio, 0, (u16)tag, (u32)request->chain.write_bytes);
     free(request);
 }
 
