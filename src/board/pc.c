@@ -4,9 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dev/debug_exit.h"
+#include "dev/debugcon.h"
+#include "dev/fpu_irq.h"
 #include "dev/fw_cfg.h"
+#include "dev/hpet.h"
 #include "dev/i440fx.h"
 #include "dev/i8042.h"
+#include "dev/i8237.h"
 #include "dev/i8254.h"
 #include "dev/i8259.h"
 #include "dev/ioapic.h"
@@ -16,6 +21,7 @@
 #include "dev/piix3.h"
 #include "dev/piix4_pm.h"
 #include "dev/port92.h"
+#include "dev/post80.h"
 #include "dev/uart16550.h"
 #include "dev/virtio/virtio_blk.h"
 #include "engine/interp/engine.h"
@@ -120,10 +126,13 @@ static int add_clocks(struct pc *pc, struct error *err)
 {
     struct device *pit = device_new(pc->vm, &i8254_class, "i8254");
     struct device *rtc = device_new(pc->vm, &mc146818_class, "mc146818");
+    struct device *hpet = device_new(pc->vm, &hpet_class, "hpet");
     struct mc146818 *chip = mc146818_of(rtc);
 
     device_set_number(rtc, "start", (u64)pc->vm->config.rtc_start);
-    if (device_attach(pit, err) || device_attach(rtc, err))
+    device_set_pointer(hpet, "pit", pit);
+    device_set_pointer(hpet, "rtc", rtc);
+    if (device_attach(pit, err) || device_attach(rtc, err) || device_attach(hpet, err))
         return -1;
     mc146818_set_memory(chip, pc_low_ram(pc->vm->config.ram_size), pc_high_ram(pc->vm->config.ram_size));
     mc146818_set_cmos(chip, CMOS_CPUS, (u8)(pc->vm->nvcpus - 1));
@@ -154,6 +163,41 @@ static int add_serial_ports(struct pc *pc, const struct pc_config *config, struc
         device_set_pointer(uart, "chardev", config->serial[i]);
         if (device_attach(uart, err))
             return -1;
+    }
+    return 0;
+}
+
+/* What needs no wires but the bus. */
+static int add_simple(struct pc *pc, struct error *err)
+{
+    static const struct device_class *const classes[] = {&i8237_class, &post80_class, &fpu_irq_class,
+                                                         &fw_cfg_class};
+
+    for (unsigned i = 0; i < ARRAY_SIZE(classes); i++) {
+        if (device_attach(device_new(pc->vm, classes[i], classes[i]->name), err))
+            return -1;
+    }
+    return 0;
+}
+
+static int add_debug_ports(struct pc *pc, const struct pc_config *config, struct error *err)
+{
+    for (unsigned i = 0; i < config->ndebugcons; i++) {
+        struct device *debugcon;
+        char name[16];
+
+        snprintf(name, sizeof(name), "debugcon%u", i);
+        debugcon = device_new(pc->vm, &debugcon_class, name);
+        device_set_pointer(debugcon, "chardev", config->debugcons[i].backend);
+        device_set_number(debugcon, "iobase", config->debugcons[i].port);
+        if (device_attach(debugcon, err))
+            return -1;
+    }
+    if (config->debug_exit) {
+        struct device *debug_exit = device_new(pc->vm, &debug_exit_class, "debug_exit");
+
+        device_set_number(debug_exit, "iobase", config->debug_exit_port);
+        return device_attach(debug_exit, err);
     }
     return 0;
 }
@@ -195,8 +239,8 @@ static int wire(struct pc *pc, const struct pc_config *config, struct error *err
     if (pc->control < 0)
         return -1;
     if (add_chipset(pc, err) || add_interrupt_controllers(pc, err) || add_clocks(pc, err) ||
-        add_keyboard(pc, err) || add_serial_ports(pc, config, err) || add_disks(pc, config, err) ||
-        device_attach(device_new(pc->vm, &fw_cfg_class, "fw_cfg"), err))
+        add_keyboard(pc, err) || add_simple(pc, err) || add_debug_ports(pc, config, err) ||
+        add_serial_ports(pc, config, err) || add_disks(pc, config, err))
         return -1;
     if (pc->firmware && firmware_rom_load(&pc->rom, &pc->vm->memory, pc->firmware, ROM_PRIORITY, err))
         return -1;
