@@ -345,6 +345,9 @@ static void fill_cell(struct interp *c, const struct x86_insn *insn, const struc
              (insn->operand_size == 8 ? CELL_OP64 : 0) | (insn->address_size == 4 ? CELL_ADDR32 : 0) |
              (insn->address_size == 2 ? CELL_ADDR16 : 0) |
              (!code64 || insn->address_size != 8 ? CELL_SLOW_EA : 0));
+    if ((c->mode & MODE_FLAT) && insn->address_size == 4 && !code64 &&
+        (insn->segment == SEG_DS || insn->segment == SEG_SS || insn->segment == SEG_ES))
+        cell->flags |= CELL_FLAT32;
     if (cell->base == X86_RIP_REG) {
         cell->base = X86_NO_REG;
         cell->disp += (i64)next;
@@ -355,6 +358,8 @@ static void fill_cell(struct interp *c, const struct x86_insn *insn, const struc
         cell->disp = (i64)(insn->operand_size == 8   ? target
                            : insn->operand_size == 4 ? (u32)target
                                                      : (u16)target);
+        /* Known here, since CS is part of what the block is for: the branch raises #GP(0) when it is taken. */
+        cell->rm = code64 ? !interp_canonical(c, (u64)cell->disp) : (u64)cell->disp > b->cs_limit;
     } else if (op == OP_MOV_Zv_Iv) {
         cell->disp = (i64)insn->imm;
     } else if (op == OP_JMPF_Ap || op == OP_CALLF_Ap) {

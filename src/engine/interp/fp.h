@@ -390,8 +390,8 @@ X87_BINARY(DEFINE)
     F(f##op##_m64, "f" #op "l", u64) F(fi##op##_m16, "fi" #op "s", u16) F(fi##op##_m32, "fi" #op "l", u32)
 #define X87_BINARY_MEMORY(F)                                                                                 \
     X87_BINARY_SIZES(F, add)                                                                                 \
-    X87_BINARY_SIZES(F, sub) X87_BINARY_SIZES(F, subr) X87_BINARY_SIZES(F, mul) X87_BINARY_SIZES(F, div)     \
-        X87_BINARY_SIZES(F, divr)
+    X87_BINARY_SIZES(F, sub)                                                                                 \
+    X87_BINARY_SIZES(F, subr) X87_BINARY_SIZES(F, mul) X87_BINARY_SIZES(F, div) X87_BINARY_SIZES(F, divr)
 #define DEFINE(name, insn, type)                                                                             \
     static FP_ALWAYS_INLINE u16 x87_##name(struct x87_reg *a, type b)                                        \
     {                                                                                                        \
@@ -540,9 +540,10 @@ X87_LOAD(DEFINE)
 /* Memory operand = *a */
 #define X87_STORE(F)                                                                                         \
     F(fst_m32, "fstps", u32)                                                                                 \
-    F(fst_m64, "fstpl", u64) F(fist_m16, "fistps", u16) F(fist_m32, "fistpl", u32)                           \
-        F(fist_m64, "fistpll", u64) F(fisttp_m16, "fisttps", u16) F(fisttp_m32, "fisttpl", u32)              \
-            F(fisttp_m64, "fisttpll", u64)
+    F(fst_m64, "fstpl", u64)                                                                                 \
+    F(fist_m16, "fistps", u16)                                                                               \
+    F(fist_m32, "fistpl", u32) F(fist_m64, "fistpll", u64) F(fisttp_m16, "fisttps", u16)                     \
+        F(fisttp_m32, "fisttpl", u32) F(fisttp_m64, "fisttpll", u64)
 #define DEFINE(name, insn, type)                                                                             \
     static FP_ALWAYS_INLINE u16 x87_##name(const struct x87_reg *a, type *b)                                 \
     {                                                                                                        \

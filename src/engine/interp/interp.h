@@ -62,6 +62,8 @@ enum {
     CELL_OP16 = 1 << 6, /* operand size 2 */
     CELL_OP64 = 1 << 7, /* operand size 8; neither: 4 */
 };
+/* Address size 4 in a flat segment of 32-bit code: no check but the cut to 32 bits. */
+#define CELL_FLAT32 (CELL_ADDR32 | CELL_ADDR16)
 static inline unsigned cell_operand_size(const struct cell *i)
 {
     return i->flags & CELL_OP64 ? 8 : i->flags & CELL_OP16 ? 2 : 4;
@@ -109,13 +111,13 @@ enum {
     MODE_CODE32 = X86_CODE32,
     MODE_CODE64 = X86_CODE64,
     MODE_CODE_MASK = 3,
-    MODE_STACK32 = 1 << 2,   /* SS.B: ESP, else SP (outside 64-bit code) */
-    MODE_FLAT = 1 << 3,      /* DS, ES and SS are writable, base 0, limit 4 GiB - 1 */
-    MODE_REAL = 1 << 4,      /* real mode or virtual-8086 mode */
-    MODE_X87_NM = 1 << 5,    /* x87 and MMX raise #NM (CR0.EM for x87, CR0.TS for both; WAIT looks itself) */
-    MODE_MMX_UD = 1 << 6,    /* MMX raises #UD (CR0.EM) */
-    MODE_SSE_UD = 1 << 7,    /* SSE raises #UD (CR0.EM, or CR4.OSFXSR clear) */
-    MODE_SSE_NM = 1 << 8,    /* SSE raises #NM (CR0.TS) */
+    MODE_STACK32 = 1 << 2, /* SS.B: ESP, else SP (outside 64-bit code) */
+    MODE_FLAT = 1 << 3,    /* DS, ES and SS are writable, base 0, limit 4 GiB - 1 */
+    MODE_REAL = 1 << 4,    /* real mode or virtual-8086 mode */
+    MODE_X87_NM = 1 << 5,  /* x87 and MMX raise #NM (CR0.EM for x87, CR0.TS for both; WAIT looks itself) */
+    MODE_MMX_UD = 1 << 6,  /* MMX raises #UD (CR0.EM) */
+    MODE_SSE_UD = 1 << 7,  /* SSE raises #UD (CR0.EM, or CR4.OSFXSR clear) */
+    MODE_SSE_NM = 1 << 8,  /* SSE raises #NM (CR0.TS) */
 };
 
 enum { BLOCK_MAX_CELLS = 48 };
@@ -167,8 +169,7 @@ enum { JUMP_BITS = 12, JUMP_ENTRIES = 1 << JUMP_BITS };
 
 struct interp {
     /* Hot. */
-    u16 flags;     /* arithmetic flags in the host's LAHF + SETO form (flags.h) */
-    bool stepping; /* one instruction at a time: do not chain */
+    u16 flags; /* arithmetic flags in the host's LAHF + SETO form (flags.h) */
     u8 cpl;
     u32 mode;                /* MODE_* */
     u32 kick_mask;           /* which KICK_* end the block chain now (no KICK_INTERRUPT while IF is 0) */
@@ -179,7 +180,7 @@ struct interp {
     struct tlb_entry *tlb;   /* the one for the current privilege */
     u64 seg_base[8]; /* what is added to an address by segment: 0 for all but FS and GS in 64-bit code */
 
-    struct interp_fp fp;     /* fp.h, fpstate.h */
+    struct interp_fp fp; /* fp.h, fpstate.h */
 
     struct vcpu *vcpu;
     struct vcpu_state *state;
@@ -211,6 +212,7 @@ struct interp {
     struct cell *patched; /* whose handler is interp_op_leave for the moment, instead of patched_fn */
     interp_fn *patched_fn;
     bool tracing;           /* somebody wants to see every instruction */
+    i64 step_rest;          /* budget put aside while one instruction is stepped */
     bool traced;            /* and has seen the next one */
     bool event_in_step;     /* the instruction being stepped delivered an event itself: no single-step trap */
     i64 run_budget;         /* what `left` was when run began */

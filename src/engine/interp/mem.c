@@ -56,8 +56,6 @@ u64 interp_ea_slow(struct interp *c, const struct cell *i, unsigned size, enum m
 {
     u64 offset = interp_ea_offset(c, i);
 
-    if ((c->mode & MODE_FLAT) && (i->seg == SEG_DS || i->seg == SEG_SS || i->seg == SEG_ES))
-        return offset;
     return interp_linear(c, i, i->seg, offset, size, access);
 }
 
@@ -257,13 +255,6 @@ again:
 }
 
 /* ---- the TLB ---- */
-
-bool interp_canonical(const struct interp *c, u64 lin)
-{
-    unsigned unused = c->state->cr4 & CR4_LA57 ? 7 : 16;
-
-    return (u64)((i64)(lin << unused) >> unused) == lin;
-}
 
 /* Raise what an access to a non-canonical address raises. */
 static _Noreturn void canonical_fault(struct interp *c, const struct cell *i)

@@ -14,6 +14,24 @@
 
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 
+/*
+ * function(c, i, x, y, z), called through keep.S, which gives every general register but RAX back: so a handler, whose fast
+ * path makes no call, needs no frame. c and i stand in the registers that they have in a handler anyway. Everything that
+ * includes this is compiled without a red zone, because the compiler does not see the call. Arguments and result fit in 64
+ * bits.
+ */
+#define KEEP_CALL(function, c, i, x, y, z)                                                                   \
+    ({                                                                                                       \
+        u64 result_ = (u64)(x);                                                                              \
+        register u64 z_ asm("r8") = (u64)(z);                                                                \
+        asm volatile("call " #function "_keep"                                                               \
+                     : "+a"(result_)                                                                         \
+                     : "S"(c), "d"(i), "c"((u64)(y)), "r"(z_)                                                \
+                     : "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7",       \
+                       "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");                \
+        result_;                                                                                             \
+    })
+
 enum mem_access { MEM_READ, MEM_WRITE, MEM_EXEC };
 
 /* ---- effective addresses ---- */
@@ -25,7 +43,9 @@ static ALWAYS_INLINE u64 interp_ea(struct vcpu_state *s, struct interp *c, const
                                    unsigned size, enum mem_access access)
 {
     if (unlikely(i->flags & CELL_SLOW_EA))
-        return interp_ea_slow(c, i, size, access);
+        return (i->flags & (CELL_ADDR32 | CELL_ADDR16)) == CELL_FLAT32
+                   ? (u32)(s->gpr[i->base] + (s->gpr[i->index] << i->scale) + (u64)i->disp)
+                   : KEEP_CALL(interp_ea_slow, c, i, (u64)size, access, 0);
     return s->gpr[i->base] + (s->gpr[i->index] << i->scale) + (u64)i->disp + c->seg_base[i->seg];
 }
 
@@ -58,7 +78,7 @@ static ALWAYS_INLINE struct tlb_entry *tlb_slot(struct tlb_entry *tlb, u64 lin)
                                                                                                              \
         if (likely(e->tag_read == ((lin + bits / 8 - 1) & PAGE_MASK)))                                       \
             return *(const volatile u##bits##_unaligned *)(uintptr_t)(lin + e->addend);                      \
-        return (u##bits)interp_load_slow(c, i, lin, bits / 8);                                               \
+        return (u##bits)KEEP_CALL(interp_load_slow, c, i, lin, bits / 8, 0);                                 \
     }                                                                                                        \
     static ALWAYS_INLINE void store##bits(struct interp *c, const struct cell *i, u64 lin, u##bits value)    \
     {                                                                                                        \
@@ -67,7 +87,7 @@ static ALWAYS_INLINE struct tlb_entry *tlb_slot(struct tlb_entry *tlb, u64 lin)
         if (likely(e->tag_write == ((lin + bits / 8 - 1) & PAGE_MASK)))                                      \
             *(volatile u##bits##_unaligned *)(uintptr_t)(lin + e->addend) = value;                           \
         else                                                                                                 \
-            interp_store_slow(c, i, lin, bits / 8, value);                                                   \
+            KEEP_CALL(interp_store_slow, c, i, lin, bits / 8, value);                                        \
     }
 typedef u8 u8_unaligned;
 typedef u16 __attribute__((aligned(1))) u16_unaligned;
@@ -114,12 +134,12 @@ static ALWAYS_INLINE void *rmw_begin(struct interp *c, const struct cell *i, u64
 
     if (likely(e->tag_write == ((lin + size - 1) & PAGE_MASK)))
         return (void *)(uintptr_t)(lin + e->addend);
-    return interp_rmw_slow(c, i, lin, size);
+    return (void *)(uintptr_t)KEEP_CALL(interp_rmw_slow, c, i, lin, size, 0);
 }
 static ALWAYS_INLINE void rmw_end(struct interp *c, const struct cell *i)
 {
     if (unlikely(c->bounce.active))
-        interp_rmw_finish(c, i);
+        KEEP_CALL(interp_rmw_finish, c, i, 0ull, 0, 0);
 }
 
 /* Raise the fault that an access of `size` bytes would raise, without making it: instructions that must check first. */
@@ -134,7 +154,11 @@ u64 interp_load_as(struct interp *c, const struct cell *i, unsigned cpl, u64 lin
 void interp_store_as(struct interp *c, const struct cell *i, unsigned cpl, u64 lin, unsigned size, u64 value);
 
 /* Whether a linear address is canonical (SDM 1 3.3.7.1). */
-bool interp_canonical(const struct interp *c, u64 lin);
+static ALWAYS_INLINE bool interp_canonical(const struct interp *c, u64 lin)
+{
+    return (u64)((i64)(lin << 16) >> 16) == lin ||
+           ((c->state->cr4 & CR4_LA57) && (u64)((i64)(lin << 7) >> 7) == lin);
+}
 
 /* ---- the TLB ---- */
 

@@ -95,7 +95,7 @@ static ALWAYS_INLINE void push(struct vcpu_state *s, struct interp *c, const str
             return;
         }
     }
-    interp_push_slow(c, i, size, value);
+    KEEP_CALL(interp_push_slow, c, i, (u64)size, value, 0);
 }
 
 static ALWAYS_INLINE u64 pop(struct vcpu_state *s, struct interp *c, const struct cell *i, unsigned size)
@@ -109,7 +109,7 @@ static ALWAYS_INLINE u64 pop(struct vcpu_state *s, struct interp *c, const struc
             return *(const volatile u64_unaligned *)(uintptr_t)(sp + e->addend);
         }
     }
-    return interp_pop_slow(c, i, size);
+    return KEEP_CALL(interp_pop_slow, c, i, (u64)size, 0, 0);
 }
 
 #endif

@@ -1,8 +1,8 @@
 /*
  * Jumps, calls, returns, loops, software interrupts, BOUND.
  *
- * A direct target is in the cell, cut to the operand size when it was decoded. Outside 64-bit code a target beyond the CS
- * limit raises #GP(0) on the branch; the block builder cannot know, so the handlers check.
+ * A direct target is in the cell, cut to the operand size when it was decoded. A target
+ * beyond the CS limit, or not canonical, raises #GP(0) on the branch.
  */
 #include "engine/interp/fault.h"
 #include "engine/interp/ops.h"
@@ -19,17 +19,25 @@ static ALWAYS_INLINE void check_target(struct vcpu_state *s, struct interp *c, c
     }
 }
 
+static ALWAYS_INLINE void check_direct(struct interp *c, const struct cell *i)
+{
+    if (unlikely(i->rm)) /* set by the block builder */
+        raise_gp(c, i, 0);
+}
+
 #define FOR_CONDITIONS(M)                                                                                    \
     M(O, 0)                                                                                                  \
     M(NO, 1)                                                                                                 \
-    M(B, 2) M(NB, 3) M(Z, 4) M(NZ, 5) M(BE, 6) M(NBE, 7) M(S, 8) M(NS, 9) M(P, 10) M(NP, 11) M(L, 12)        \
-        M(NL, 13) M(LE, 14) M(NLE, 15)
+    M(B, 2)                                                                                                  \
+    M(NB, 3)                                                                                                 \
+    M(Z, 4) M(NZ, 5) M(BE, 6) M(NBE, 7) M(S, 8) M(NS, 9) M(P, 10) M(NP, 11) M(L, 12) M(NL, 13) M(LE, 14)     \
+        M(NLE, 15)
 
 #define DEFINE_JCC(CC, cc)                                                                                   \
     HANDLER(j##CC)                                                                                           \
     {                                                                                                        \
         if (flags_condition(c->flags, cc)) {                                                                 \
-            check_target(s, c, i, (u64)i->disp);                                                             \
+            check_direct(c, i);                                                                              \
             END_TAKEN;                                                                                       \
         }                                                                                                    \
         END_FALL;                                                                                            \
@@ -40,7 +48,7 @@ FOR_CONDITIONS(DEFINE_JCC)
 
 HANDLER(jmp)
 {
-    check_target(s, c, i, (u64)i->disp);
+    check_direct(c, i);
     END_TAKEN;
 }
 
@@ -59,7 +67,7 @@ static ALWAYS_INLINE u64 counter(const struct vcpu_state *s, const struct cell *
         bool taken = (size == 8 ? left : size == 4 ? (u32)left : (u16)left) != 0 && (condition);             \
                                                                                                              \
         if (taken)                                                                                           \
-            check_target(s, c, i, (u64)i->disp);                                                             \
+            check_direct(c, i);                                                                              \
         set_sized(s, RCX, size, left);                                                                       \
         if (taken)                                                                                           \
             END_TAKEN;                                                                                       \
@@ -72,7 +80,7 @@ DEFINE_LOOP(loopne, !(c->flags & PACKED_ZF))
 HANDLER(jcxz)
 {
     if (counter(s, i) == 0) {
-        check_target(s, c, i, (u64)i->disp);
+        check_direct(c, i);
         END_TAKEN;
     }
     END_FALL;
@@ -83,7 +91,7 @@ HANDLER(jcxz)
 #define DEFINE_CALL(name, bits)                                                                              \
     HANDLER(call_direct##bits)                                                                               \
     {                                                                                                        \
-        check_target(s, c, i, (u64)i->disp);                                                                 \
+        check_direct(c, i);                                                                                  \
         push(s, c, i, bits / 8, cell_next_rip(c, i));                                                        \
         END_TAKEN;                                                                                           \
     }                                                                                                        \

@@ -58,12 +58,12 @@ repeat(struct vcpu_state *s, struct interp *c, const struct cell *i, string_step
         u64 room = (u64)(c->left - before), done = 0;
         bool go_on = true;
 
-        if (any && (c->left <= before || c->stepping || (vcpu_kicked(c->vcpu) & c->kick_mask))) {
+        if (any && (c->left <= before || (vcpu_kicked(c->vcpu) & c->kick_mask))) {
             s->rip = cell_rip(c, i); /* to be continued */
             c->left -= before;
             return;
         }
-        if (bulk && !c->stepping)
+        if (bulk)
             done = bulk(s, c, i, count < room ? count : room);
         if (!done) {
             go_on = step(s, c, i);

@@ -569,9 +569,10 @@ X87(fnop)
 
 #define ROWS_BINARY(NAME, name)                                                                              \
     ROW_R(F##NAME##_ST0_STi, f##name##_st0)                                                                  \
-    ROW_R(F##NAME##_STi_ST0, f##name##_sti) ROW_R(F##NAME##P_STi_ST0, f##name##p_sti)                        \
-        ROW_M(F##NAME##_Md, f##name##_m32) ROW_M(F##NAME##_Mq, f##name##_m64)                                \
-            ROW_M(FI##NAME##_Mw, fi##name##_m16) ROW_M(FI##NAME##_Md, fi##name##_m32)
+    ROW_R(F##NAME##_STi_ST0, f##name##_sti)                                                                  \
+    ROW_R(F##NAME##P_STi_ST0, f##name##p_sti)                                                                \
+    ROW_M(F##NAME##_Md, f##name##_m32) ROW_M(F##NAME##_Mq, f##name##_m64)                                    \
+        ROW_M(FI##NAME##_Mw, fi##name##_m16) ROW_M(FI##NAME##_Md, fi##name##_m32)
 
 /* clang-format off */
 const struct interp_row interp_x87_rows[] = {

@@ -20,8 +20,7 @@
 
 static ALWAYS_INLINE bool may_chain(const struct interp *c, const struct block *next)
 {
-    return next->ncells <= c->left && !(__atomic_load_n(c->kick, __ATOMIC_RELAXED) & c->kick_mask) &&
-           !c->stepping;
+    return next->ncells <= c->left && !(__atomic_load_n(c->kick, __ATOMIC_RELAXED) & c->kick_mask);
 }
 
 /* The block to go on with at s->rip, by way of the jump table; NULL: return to the loop. */
@@ -234,6 +233,13 @@ static void finish_event(struct interp *c)
                    s->event_vector, s->event_error);
 }
 
+static void end_step(struct interp *c)
+{
+    c->run_budget += c->step_rest;
+    c->left += c->step_rest;
+    c->step_rest = 0;
+}
+
 /* Run one instruction with all that belongs to its boundary. Returns false when a trace asks to come out before it. */
 static bool step(struct interp *c)
 {
@@ -254,14 +260,17 @@ static bool step(struct interp *c)
     }
     s->sti_shadow = s->mov_ss_shadow = false;
     s->rflags &= ~(u64)FLAG_RF;
-    c->stepping = true;
     c->event_in_step = false;
     b = block_lookup(c);
     c->block = block_single(c, b);
     c->link_from = NULL;
+    /* With a budget of one, nothing chains. */
+    c->step_rest = c->left - 1;
+    c->run_budget -= c->step_rest;
+    c->left = 1;
     c->block->cells[0].fn(s, c, c->block->cells);
     unpatch(c);
-    c->stepping = false;
+    end_step(c);
     c->cell = NULL;
     c->traced = false;
     c->link_from = NULL;
@@ -292,7 +301,7 @@ static enum engine_exit run_loop(struct interp *c)
     if (setjmp(unwind)) {
         /* A handler raised; interp_fault has set s->rip and accounted for what was retired before it. */
         unpatch(c);
-        c->stepping = false;
+        end_step(c);
         c->traced = false;
         c->cell = NULL;
         c->link_from = NULL;
