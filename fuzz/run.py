@@ -42,8 +42,9 @@ def main():
         seeds = ROOT / "fuzz" / "corpus" / name
         folders = [str(seeds)] if seeds.is_dir() else []
         if arguments.runs:
-            # No folder to write to: every run starts from the seeds alone, and so is the same.
-            command += [f"-runs={arguments.runs}", "-seed=1"]
+            # No folder to write to: every run starts from the seeds alone, and so is the same, but for how far a slow
+            # target comes.
+            command += [f"-runs={arguments.runs}", "-seed=1", "-max_total_time=20"]
             if folders:
                 scratch = build / "fuzz-scratch" / name
                 scratch.mkdir(parents=True, exist_ok=True)
