@@ -131,10 +131,7 @@ def count_tap(status, output):
 
 def unit_tests(report, build, label, env=None, only=None, slow=1):
     """Build and run the Meson tests of a build folder: those whose name starts with one of `only`, if given."""
-    targets = {}
-    for target in json.loads(run(["meson", "introspect", "--targets", build])[1]):
-        for filename in target["filename"]:
-            targets[filename] = target["id"]
+    files = {target["id"]: target["filename"] for target in json.loads(run(["meson", "introspect", "--targets", build])[1])}
     tests = json.loads(run(["meson", "introspect", "--tests", build])[1])
     tests = [test for test in tests if not only or test["name"].startswith(only)]
     if not tests:
