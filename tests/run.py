@@ -137,11 +137,11 @@ def unit_tests(report, build, label, env=None, only=None, slow=1):
     if not tests:
         report.add(label, 0, 1, output=f"{build}: no unit tests")
         return
-    programs = {os.path.relpath(test["cmd"][0], build) for test in tests if test["cmd"][0] in targets}
+    needed = {os.path.relpath(name, build) for test in tests for target in test["depends"] for name in files[target]}
     # What a script is given to work on: the program, test kernels.
     depends = {name for test in tests for name in test["depends"]}
     programs |= {os.path.relpath(filename, build) for filename, name in targets.items() if name in depends}
-    if not prepare(report, f"{label} build", ["ninja", "-C", build] + sorted(programs)):
+    if not prepare(report, f"{label} build", ["ninja", "-C", build] + sorted(needed)):
         return
 
     def run_one(test):
