@@ -151,7 +151,7 @@ static void write_config(struct hpet *hpet, u64 value, u64 now)
     if (value == old)
         return;
     hpet->counter = counter_at(hpet, now);
-    hpet->since_ns = now;
+    hpet->since_ns = value & CONFIG_ENABLE ? now : 0;
     for (unsigned i = 0; i < HPET_COMPARATORS; i++) /* leave the lines that the change may take away */
         drive(&hpet->timers[i], false);
     hpet->config = value;
@@ -234,7 +234,7 @@ static void write_register(struct hpet *hpet, u64 offset, u64 value, u64 mask)
     case REG_STATUS: write_status(hpet, value & mask); break;
     case REG_COUNTER: /* meant for a halted counter; a running one goes on from there */
         hpet->counter = merge(counter_at(hpet, now), value, mask);
-        hpet->since_ns = now;
+        hpet->since_ns = enabled(hpet) ? now : 0;
         arm_all(hpet, now);
         break;
     }
@@ -270,8 +270,7 @@ void hpet_reset(struct hpet *hpet)
         t->period = 0;
         timer_disarm(&t->timer);
     }
-    hpet->config = hpet->status = hpet->counter = 0;
-    hpet->since_ns = now_ns(hpet);
+    hpet->config = hpet->status = hpet->counter = hpet->since_ns = 0;
     irq_line_set(&hpet->legacy_mode, false);
 }
 

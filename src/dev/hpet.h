@@ -35,9 +35,9 @@ struct hpet_timer {
 
 struct hpet {
     u64 config;
-    u64 status;  /* level-triggered interrupts that are active */
-    u64 counter; /* at the time `since`; while halted, the counter */
-    u64 since_ns;
+    u64 status;   /* level-triggered interrupts that are active */
+    u64 counter;  /* at the time `since`; while halted, the counter */
+    u64 since_ns; /* 0 while halted */
     struct hpet_timer timers[HPET_COMPARATORS];
     struct irq_line legacy[2];   // not saved: wiring; what IRQ 0 and IRQ 8 are in legacy replacement mode
     struct irq_line legacy_mode; // not saved: wiring; high while legacy replacement is on
