@@ -137,10 +137,8 @@ def unit_tests(report, build, label, env=None, only=None, slow=1):
     if not tests:
         report.add(label, 0, 1, output=f"{build}: no unit tests")
         return
+    # The test programs, and what a script is given to work on: the program, test kernels.
     needed = {os.path.relpath(name, build) for test in tests for target in test["depends"] for name in files[target]}
-    # What a script is given to work on: the program, test kernels.
-    depends = {name for test in tests for name in test["depends"]}
-    programs |= {os.path.relpath(filename, build) for filename, name in targets.items() if name in depends}
     if not prepare(report, f"{label} build", ["ninja", "-C", build] + sorted(needed)):
         return
 
