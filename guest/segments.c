@@ -14,23 +14,6 @@ enum {
 
 static u64 ldt[8] __attribute__((aligned(8)));
 
-/* The fields of an access byte. */
-struct access {
-    unsigned type, dpl;
-    bool s, p, code, writable, readable, conforming;
-};
-
-static struct access access_of(u8 byte)
-{
-    struct access a = {.type = byte & 15, .dpl = byte >> 5 & 3, .s = byte & ACCESS_S, .p = byte & ACCESS_P};
-
-    a.code = a.s && byte & ACCESS_CODE;
-    a.writable = a.s && !a.code && byte & ACCESS_W;
-    a.readable = a.s && (!a.code || byte & ACCESS_W);
-    a.conforming = a.code && byte & ACCESS_E;
-    return a;
-}
-
 /* Loading DS, ES, FS or GS: SDM 2B MOV, "Operation"; 3A 5.6. */
 static struct expect data_load(u8 byte, unsigned rpl, unsigned cpl, ulong error)
 {

@@ -252,7 +252,8 @@ bool expect_trap(const struct trap *trap, struct expect want, const char *format
 bool expect_equal(u64 got, u64 want, const char *format, ...) PRINTF(3, 4);
 /* "got" is a condition: not zero is good. */
 #define expect_true(got, ...) expect_equal(!!(got), 1, __VA_ARGS__)
-/* Print the summary and leave the machine. */
+/* Print the summary; and also leave the machine. */
+void summary(void);
 void finish(void) __attribute__((noreturn));
 
 void print(const char *format, ...) PRINTF(1, 2);
@@ -271,6 +272,13 @@ struct pseudo_descriptor {
     u16 limit;
     ulong base;
 } __attribute__((packed));
+
+/* A descriptor's access byte, taken apart. */
+struct access {
+    unsigned type, dpl; /* type: four bits */
+    bool s, p, code, writable, readable, conforming;
+};
+struct access access_of(u8 byte);
 
 /* Access byte and flags of a descriptor (SDM 3A 3.4.5). */
 enum {

@@ -23,6 +23,17 @@ u64 descriptor(u32 base, u32 limit, u8 access, u8 flags)
            (u64)(limit >> 16 & 0xf) << 48 | (u64)flags << 52 | (u64)(base >> 24) << 56;
 }
 
+struct access access_of(u8 byte)
+{
+    struct access a = {.type = byte & 15, .dpl = byte >> 5 & 3, .s = byte & ACCESS_S, .p = byte & ACCESS_P};
+
+    a.code = a.s && byte & ACCESS_CODE;
+    a.writable = a.s && !a.code && byte & ACCESS_W;
+    a.readable = a.s && (!a.code || byte & ACCESS_W);
+    a.conforming = a.code && byte & ACCESS_E;
+    return a;
+}
+
 u64 gate(u16 selector, u32 offset, u8 access, u8 count)
 {
     return (offset & 0xffff) | (u64)selector << 16 | (u64)count << 32 | (u64)access << 40 |
@@ -83,6 +94,8 @@ static void set_up_tss(void)
     for (int ring = 0; ring < 3; ring++)
         *(u32 *)(tss + 4 + 8 * ring) = (u32)(trap_stack[ring] + TRAP_STACK_SIZE);
     *(u32 *)(tss + 8) = SEL_KDATA;
+    *(u32 *)(tss + 16) = SEL_RING_DATA(1);
+    *(u32 *)(tss + 24) = SEL_RING_DATA(2);
 #endif
     *(u16 *)(tss + 0x66) = sizeof(tss); /* no I/O map */
 }

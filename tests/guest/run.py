@@ -104,7 +104,7 @@ def report(arguments, status, output, lines):
         else:
             print(f"{result} {number} - {text}")
     if problem:
-        for line in output.splitlines()[-60:]:
+        for line in output.splitlines()[-40:]:
             print("#", line)
     failed = problem or any(match[1] == "not ok" for match in groups)
     print(f"{'not ok' if problem else 'ok'} {len(groups) + 1} - end{': ' + problem if problem else ''}")
