@@ -7,7 +7,7 @@ PYTHON := /usr/bin/python3
 NINJA  := ninja $(NINJAFLAGS)
 GUEST  := $(BUILD)/guest
 
-# What `make run` boots; override on the command line: make run MEMORY=1G CPUS=4 ARGS='--trace exits'
+# What `make run` boots; override on the command line: make run MEMORY=1G CPUS=4 ARGS='--trace int'
 MEMORY ?= 512M
 CPUS   ?= 1
 APPEND ?= console=ttyS0

@@ -169,13 +169,16 @@ const char *plastron_stop_name(enum plastron_stop_reason reason);
 const char *plastron_stop_text(const plastron_vm *vm);
 int plastron_exit_code(const plastron_vm *vm);
 
-/* Stand still and go on, the guest's clock too; plastron_run stays inside meanwhile. */
+/* Stand still and go on, the guest's clock too; plastron_run stays inside meanwhile. Not from a hook. */
 void plastron_pause(plastron_vm *vm);
 void plastron_resume(plastron_vm *vm);
 bool plastron_paused(const plastron_vm *vm);
 
-/* The reset button, and the power button (a request that the guest's system sees through ACPI and may ignore). */
-void plastron_reset(plastron_vm *vm);
+/* Put the machine in its power-up state and load its kernel again: while it runs as the reset button does, soon; otherwise
+   now, which fails when the kernel cannot be read any more. */
+int plastron_reset(plastron_vm *vm, struct plastron_error *err);
+
+/* The power button: a request that the guest's system sees through ACPI and may ignore. */
 void plastron_power_button(plastron_vm *vm);
 
 /* Press the keys named in `keys` ("ctrl-alt-delete", "shift-a": names joined by '-') at the same time and release them. An

@@ -22,7 +22,7 @@ def test_power_button(linux, run, name):
     """The guest hears the button through ACPI and turns itself off."""
     vm = linux("--name", name)
     vm.wait_shell()
-    pressed = run("powerbutton", name)
+    pressed = run("powerdown", name)
     assert pressed.returncode == 0, pressed.stderr
     assert vm.wait_exit() == 0
 

@@ -1,0 +1,96 @@
+/*
+ * The lines of --trace. One event is one line; the first word tells its kind:
+ *
+ *     exec cpu0 0008:000000000010000c  48 89 e5                 mov rbp, rsp
+ *     int  cpu0 0008:ffffffff81000040  exception 14 error 0002 address 0000000000001000
+ *     io   cpu0 0008:ffffffff81000050  out 0080 1 31
+ *     mmio cpu0 0008:ffffffff81000060  read fee00020 4 0
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "api/disasm.h"
+#include "api/vm.h"
+
+struct trace_sink {
+    FILE *out;
+    unsigned kinds;
+};
+
+struct trace_sink *trace_sink_new(const struct trace_config *config, struct error *err)
+{
+    struct trace_sink *sink = calloc(1, sizeof(*sink));
+
+    if (!sink) {
+        error_set(err, "out of memory");
+        return NULL;
+    }
+    sink->kinds = config->kinds;
+    sink->out = config->file ? fopen(config->file, "we") : stderr;
+    if (!sink->out) {
+        error_set_errno(err, errno, "trace: cannot make the file %s", config->file);
+        free(sink);
+        return NULL;
+    }
+    return sink;
+}
+
+void trace_sink_free(struct trace_sink *sink)
+{
+    if (!sink)
+        return;
+    if (sink->out != stderr)
+        fclose(sink->out);
+    free(sink);
+}
+
+unsigned trace_sink_kinds(const struct trace_sink *sink)
+{
+    return sink->kinds;
+}
+
+static void print_place(struct trace_sink *sink, const char *kind, const struct vcpu *vcpu)
+{
+    fprintf(sink->out, "%-4s cpu%u %04x:%016llx  ", kind, vcpu->index, vcpu->state.seg[SEG_CS].selector,
+            (unsigned long long)vcpu->state.rip);
+}
+
+void trace_sink_insn(struct trace_sink *sink, struct vcpu *vcpu)
+{
+    char text[192];
+
+    disasm(vcpu, vcpu->state.rip, text, sizeof(text));
+    print_place(sink, "exec", vcpu);
+    fprintf(sink->out, "%s\n", text);
+}
+
+void trace_sink_event(struct trace_sink *sink, struct vcpu *vcpu, enum trace_event kind, u8 vector,
+                      bool has_error, u32 error, u64 address)
+{
+    static const char *const kinds[] = {
+        [TRACE_EXCEPTION] = "exception",
+        [TRACE_SOFTWARE] = "software",
+        [TRACE_INTERRUPT] = "interrupt",
+        [TRACE_NMI] = "nmi",
+    };
+
+    print_place(sink, "int", vcpu);
+    fprintf(sink->out, "%s %u", kinds[kind], vector);
+    if (has_error)
+        fprintf(sink->out, " error %04x", error);
+    if (kind == TRACE_EXCEPTION && vector == VEC_PF)
+        fprintf(sink->out, " address %016llx", (unsigned long long)address);
+    fputc('\n', sink->out);
+}
+
+void trace_sink_access(struct trace_sink *sink, struct vcpu *vcpu, bool mmio, bool write, u64 address,
+                       unsigned size, u64 value)
+{
+    print_place(sink, mmio ? "mmio" : "io", vcpu);
+    if (mmio)
+        fprintf(sink->out, "%s %08llx %u %llx\n", write ? "write" : "read", (unsigned long long)address, size,
+                (unsigned long long)value);
+    else
+        fprintf(sink->out, "%s %04llx %u %llx\n", write ? "out" : "in", (unsigned long long)address, size,
+                (unsigned long long)value);
+}
