@@ -104,7 +104,7 @@ static int timer_post_load(void *object, struct error *err)
     /* An order that counts past any real run would let next_order wrap. */
     if (timer->order > UINT64_MAX / 2)
         return error_set(err, "the order of a timer is out of range");
-    if (queue->next_order <= timer->order)
+    if (timer->armed && queue->next_order <= timer->order)
         queue->next_order = timer->order + 1;
     if (timer->armed)
         link_timer(timer);

@@ -280,7 +280,7 @@ static void test_own_device(void **state)
 
 static void test_debug_exit(void **state)
 {
-    static const uint8_t code[] = {0xb0, 0x2a, 0xe6, 0xf4, 0xf4}; /* mov al,42; out f4h,al */
+    static const uint8_t code[] = {0xb0, 0x2a, 0xe6, 0xf4, 0xeb, 0xfe}; /* mov al,42; out f4h,al; jmp $ */
     plastron_vm *vm = vm_with_code(config_of("debug-exit", "on", NULL), code, sizeof(code));
 
     assert_int_equal(plastron_run(vm, 1000), PLASTRON_STOP_DEBUG_EXIT);
