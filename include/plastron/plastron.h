@@ -164,7 +164,7 @@ enum plastron_stop_reason plastron_run(plastron_vm *vm, uint64_t max_instruction
 void plastron_stop(plastron_vm *vm);
 
 /* About the last stop: the reason's short name ("poweroff"), the host's failure in words ("" if there was none), and
-   isa-debug-exit's value. Static or valid until the next run. */
+   the exit status that isa-debug-exit asks for: 2 V + 1 when the guest wrote V. Static or valid until the next run. */
 const char *plastron_stop_name(enum plastron_stop_reason reason);
 const char *plastron_stop_text(const plastron_vm *vm);
 int plastron_exit_code(const plastron_vm *vm);

@@ -110,7 +110,7 @@ static int report(const struct arguments *arguments, struct run *run)
     char *registers = run->reason == PLASTRON_STOP_CRASH ? crash_report(run->vm) : NULL;
     int status = run->reason == PLASTRON_STOP_CRASH        ? 2
                  : run->reason == PLASTRON_STOP_ERROR      ? 1
-                 : run->reason == PLASTRON_STOP_DEBUG_EXIT ? (plastron_exit_code(run->vm) << 1 | 1) & 0xff
+                 : run->reason == PLASTRON_STOP_DEBUG_EXIT ? plastron_exit_code(run->vm) & 0xff
                                                            : 0;
     char hash[33] = "";
 
