@@ -250,8 +250,8 @@ static void print_value(void *opaque, const char *path, const struct state_field
 {
     FILE *out = opaque;
 
-    /* What a timer that is not armed holds tells nothing of a chip's state. */
-    if (strcmp(field->name, "order") == 0 || strcmp(field->name, "deadline_ns") == 0)
+    /* Times differ, and what a timer that is not armed holds tells nothing of a chip. */
+    if (strcmp(field->name, "order") == 0 || strstr(field->name, "_ns"))
         return;
     fprintf(out, " %s=%llx", path, (unsigned long long)value);
 }
@@ -279,6 +279,23 @@ static char *state_text(struct vm *vm)
     return text;
 }
 
+/* One word at a time, so that a failure tells which field. Takes the texts apart. */
+static void assert_same_words(char *a, char *b)
+{
+    char *rest_a, *rest_b, *x = strtok_r(a, " \n", &rest_a), *y = strtok_r(b, " \n", &rest_b);
+    const char *section = "";
+
+    while (x && y) {
+        if (strchr(x, ':'))
+            section = x;
+        if (strcmp(x, y) != 0)
+            fail_msg("%s %s is not %s", section, x, y);
+        x = strtok_r(NULL, " \n", &rest_a);
+        y = strtok_r(NULL, " \n", &rest_b);
+    }
+    assert_true(!x && !y);
+}
+
 static void test_reset_is_power_up(void **state)
 {
     struct vm *vm = new_pc(2);
@@ -300,7 +317,7 @@ static void test_reset_is_power_up(void **state)
     if (vm_reset(vm, &err))
         fail_msg("%s", err.text);
     again = state_text(vm);
-    assert_string_equal(fresh, again);
+    assert_same_words(fresh, again);
     free(fresh);
     free(again);
     vm_free(vm);
