@@ -29,8 +29,9 @@ struct engine_ops {
     /* vcpu->state was changed by somebody else since the last run: forget what was derived from it. Also drops the TLB. */
     void (*state_changed)(struct vcpu *vcpu);
     /*
-     * Run at most `max_insns` instructions (REP iterations count one each), exactly that many unless another exit comes
-     * first. Delivers pending interrupts, NMI, INIT and SIPI (vcpu_serve_signals) at instruction boundaries. state.icount
+     * Run at most `max_insns` instructions, exactly that many unless another exit comes first. REP iterations count one
+     * each, and so does an instruction that ends in a fault: a guest whose fault handler faults for ever must not stop
+     * time. Delivers pending interrupts, NMI, INIT and SIPI (vcpu_serve_signals) at instruction boundaries. state.icount
      * grows by what was retired. The vCPU's thread, device lock not held.
      *
      * The kick word is polled at every block end, and right after each instruction that called one of the vcpu_* access

@@ -392,6 +392,26 @@ static void test_every_register_page_hammered(void **state)
     vm_free(vm);
 }
 
+/* A handler that faults for ever retires nothing; the run ends all the same, and timers fire. */
+static void test_endless_faults(void **state)
+{
+    static const u8 ud2[] = {0x0f, 0x0b};
+    struct vm *vm = new_pc(2);
+    struct vcpu *vcpu = vm->vcpus[0];
+
+    poke(vm, 0, ud2, sizeof(ud2)); /* vector 6 is all zero: its handler is this same instruction */
+    vcpu->state.seg[SEG_CS].selector = 0;
+    vcpu->state.seg[SEG_CS].base = 0;
+    vcpu->state.seg[SEG_SS].selector = 0x2000;
+    vcpu->state.seg[SEG_SS].base = 0x20000;
+    vcpu->state.rip = 0;
+    vcpu->engine->state_changed(vcpu);
+    assert_int_equal(vm_run(vm, 100000), VM_STOP_BUDGET);
+    assert_int_equal(clock_now(&vm->clock), 100000);
+    assert_int_equal(vcpu->state.rip, 0);
+    vm_free(vm);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -405,6 +425,7 @@ int main(void)
         cmocka_unit_test(test_reset_button_goes_through_the_gate),
         cmocka_unit_test(test_every_port_hammered),
         cmocka_unit_test(test_every_register_page_hammered),
+        cmocka_unit_test(test_endless_faults),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -299,9 +299,12 @@ static enum engine_exit run_loop(struct interp *c)
     jmp_buf unwind;
 
     if (setjmp(unwind)) {
-        /* A handler raised; interp_fault has set s->rip and accounted for what was retired before it. */
+        /* A handler raised; interp_fault has set s->rip and accounted for what was retired before it. The fault counts as
+           one instruction itself: a guest whose handler faults again for ever uses up its budget, and its time goes on. */
         unpatch(c);
         end_step(c);
+        if (c->left > 0)
+            c->left--;
         c->traced = false;
         c->cell = NULL;
         c->link_from = NULL;
