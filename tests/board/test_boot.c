@@ -32,38 +32,54 @@ static void put_u32(u8 *at, u32 value)
     memcpy(at, &value, sizeof(value));
 }
 
-/* A machine with that code as its kernel; the file may go when it is made. */
-static struct vm *new_pc(unsigned vcpus, const u8 *code, size_t len, int *fd)
+struct file {
+    int fd;
+    char path[40];
+};
+
+static struct file file_make(const u8 *bytes, size_t len)
+{
+    struct file file = {.fd = memfd_create("kernel", MFD_CLOEXEC)};
+
+    assert_true(file.fd >= 0);
+    assert_int_equal(write(file.fd, bytes, len), len);
+    snprintf(file.path, sizeof(file.path), "/proc/self/fd/%d", file.fd);
+    return file;
+}
+
+static struct vm *new_pc(unsigned vcpus, u64 ram_size, const struct file *kernel)
 {
     struct pc_config config = {.vm = {.name = "test",
-                                      .ram_size = MIB(16),
+                                      .ram_size = ram_size,
                                       .vcpus = vcpus,
                                       .clock = CLOCK_ICOUNT,
                                       .random_seed = 1,
-                                      .rtc_start = 1000000000}};
-    u8 header[HEADER_SIZE] = {0};
+                                      .rtc_start = 1000000000},
+                               .kernel = kernel->path};
     struct error err = {.text = ""};
-    char path[40];
     struct vm *vm;
 
-    *fd = memfd_create("kernel", MFD_CLOEXEC);
-    assert_true(*fd >= 0);
-    put_u32(header, 0x1badb002);
-    put_u32(header + 4, 1 << 16);
-    put_u32(header + 8, -(0x1badb002u + (1 << 16)));
-    put_u32(header + 12, LOAD_AT);
-    put_u32(header + 16, LOAD_AT);
-    put_u32(header + 28, LOAD_AT + HEADER_SIZE);
-    assert_int_equal(write(*fd, header, sizeof(header)), sizeof(header));
-    assert_int_equal(write(*fd, code, len), len);
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", *fd);
-    config.kernel = path;
     if (cpu_model_parse("v2", &config.vm.cpu, &err))
         fail_msg("%s", err.text);
     vm = pc_new(&config, false, &err);
     if (!vm)
         fail_msg("%s", err.text);
     return vm;
+}
+
+/* reset_once_then_off as a multiboot kernel. */
+static struct file multiboot_kernel(void)
+{
+    u8 image[HEADER_SIZE + sizeof(reset_once_then_off)] = {0};
+
+    put_u32(image, 0x1badb002);
+    put_u32(image + 4, 1 << 16);
+    put_u32(image + 8, -(0x1badb002u + (1 << 16)));
+    put_u32(image + 12, LOAD_AT);
+    put_u32(image + 16, LOAD_AT);
+    put_u32(image + 28, LOAD_AT + HEADER_SIZE);
+    memcpy(image + HEADER_SIZE, reset_once_then_off, sizeof(reset_once_then_off));
+    return file_make(image, sizeof(image));
 }
 
 static u32 config_read(struct vm *vm, u32 devfn, u32 reg, unsigned size)
@@ -74,21 +90,21 @@ static u32 config_read(struct vm *vm, u32 devfn, u32 reg, unsigned size)
 
 static void test_reset_loads_the_kernel_again(void **state)
 {
-    int fd;
-    struct vm *vm = new_pc(1, reset_once_then_off, sizeof(reset_once_then_off), &fd);
+    struct file kernel = multiboot_kernel();
+    struct vm *vm = new_pc(1, MIB(16), &kernel);
 
     assert_int_equal(vm_run(vm, 100000), VM_STOP_POWEROFF);
     vm_free(vm);
-    close(fd);
+    close(kernel.fd);
 }
 
 /* The file is gone when the guest resets: the VM stops with an error that names it. */
 static void test_kernel_that_vanished(void **state)
 {
-    int fd;
-    struct vm *vm = new_pc(1, reset_once_then_off, sizeof(reset_once_then_off), &fd);
+    struct file kernel = multiboot_kernel();
+    struct vm *vm = new_pc(1, MIB(16), &kernel);
 
-    close(fd);
+    close(kernel.fd);
     assert_int_equal(vm_run(vm, 100000), VM_STOP_ERROR);
     assert_non_null(strstr(vm->stop_error.text, "kernel /proc/self/fd/"));
     vm_free(vm);
@@ -134,15 +150,71 @@ static void check_machine(struct vm *vm)
 static void test_what_firmware_leaves(void **state)
 {
     struct error err = {.text = ""};
-    int fd;
-    struct vm *vm = new_pc(3, reset_once_then_off, sizeof(reset_once_then_off), &fd);
+    struct file kernel = multiboot_kernel();
+    struct vm *vm = new_pc(3, MIB(16), &kernel);
 
     check_machine(vm);
     if (vm_reset(vm, &err))
         fail_msg("%s", err.text);
     check_machine(vm);
     vm_free(vm);
-    close(fd);
+    close(kernel.fd);
+}
+
+/* ---- BIOS services, from the set-up code of a 16-bit kernel ---- */
+
+extern const u8 bios_calls[], bios_calls_end[];
+
+static u16 word_at(struct vm *vm, u64 at)
+{
+    return (u16)memory_read(&vm->memory, at, 2);
+}
+
+static void check_bios_calls(u64 ram_size, u64 extended_kib)
+{
+    enum { CODE_AT = 0x2a0, SETUP_SIZE = 5 * 512, FILE_SIZE = SETUP_SIZE + 16 };
+    u8 image[FILE_SIZE] = {0};
+    u64 ram = 0;
+
+    image[0x1fe] = 0x55;
+    image[0x1ff] = 0xaa;
+    image[0x200] = 0xeb; /* a short jump over the header, and a long one from there */
+    image[0x201] = 0x66;
+    image[0x268] = 0xe9;
+    image[0x269] = CODE_AT - 0x26b;
+    put_u32(image + 0x202, 0x53726448);
+    image[0x206] = 0x03; /* 2.03, whose header is short */
+    image[0x207] = 0x02;
+    image[0x211] = 1; /* a high kernel, whose code32_start is 0 */
+    memcpy(image + CODE_AT, bios_calls, (size_t)(bios_calls_end - bios_calls));
+
+    struct file kernel = file_make(image, sizeof(image));
+    struct vm *vm = new_pc(1, ram_size, &kernel);
+    assert_int_equal(vm_run(vm, 100000), VM_STOP_POWEROFF);
+    assert_int_equal(memory_read(&vm->memory, 0x2011, 1), 1);
+    assert_in_range(word_at(vm, 0x2000), 3, 8);
+    for (u16 i = 0; i < word_at(vm, 0x2000); i++)
+        if (memory_read(&vm->memory, 0x2100 + 20u * i + 16, 4) == 1)
+            ram += memory_read(&vm->memory, 0x2100 + 20u * i + 8, 8);
+    assert_true(ram == ram_size - (0x100000 - 0x9fc00));
+    for (unsigned n = 0; n < 2; n++) { /* AX and BX, CX and DX */
+        assert_int_equal(word_at(vm, 0x2002 + 4 * n), extended_kib < 0x3c00 ? extended_kib : 0x3c00);
+        assert_int_equal(word_at(vm, 0x2004 + 4 * n),
+                         extended_kib < 0x3c00 ? 0 : (extended_kib - 0x3c00) / 64);
+    }
+    assert_int_equal(word_at(vm, 0x200a), extended_kib < 0xfc00 ? extended_kib : 0xfc00);
+    assert_int_equal(word_at(vm, 0x200c), 639);
+    assert_int_equal(word_at(vm, 0x200e), 4 << 9 | 1 << 2 | 1 << 1);
+    assert_int_equal(memory_read(&vm->memory, 0x2010, 1), 0x86);
+    vm_free(vm);
+    close(kernel.fd);
+}
+
+static void test_bios_calls(void **state)
+{
+    check_bios_calls(MIB(2), 1 << 10);
+    check_bios_calls(MIB(16), 15 << 10);
+    check_bios_calls(MIB(512), 511 << 10);
 }
 
 int main(void)
@@ -151,6 +223,7 @@ int main(void)
         cmocka_unit_test(test_reset_loads_the_kernel_again),
         cmocka_unit_test(test_kernel_that_vanished),
         cmocka_unit_test(test_what_firmware_leaves),
+        cmocka_unit_test(test_bios_calls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
