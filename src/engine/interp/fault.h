@@ -14,6 +14,9 @@ enum event_kind {
     EVENT_NMI,
 };
 
+/* In the place of an exception's vector: leave the instruction, which is executed again; nothing is delivered. */
+enum { FAULT_RETRY = 0xff };
+
 /*
  * Deliver an event at an instruction boundary (s->rip is what gets pushed). A fault on the way becomes what SDM 3A table
  * 6-5 says: that fault, a double fault, or shutdown. Leaves c->mode and everything derived up to date.

@@ -3,6 +3,8 @@
  */
 #include "engine/interp/fpstate.h"
 
+#include "engine/interp/fault.h"
+
 void interp_fp_init(struct interp *c)
 {
     c->fp.host = fp_host_features();
@@ -95,10 +97,19 @@ void interp_fp_check_end(struct interp *c, const struct cell *i, xmm result, enu
 
 void interp_x87_pending(struct interp *c, const struct cell *i)
 {
-    /*
-     * CR0.NE clear: the CPU asserts FERR#, on which a PC raises interrupt 13 and, once port F0h was written, lets the
-     * instruction execute (IGNNE#). There is no such line in machine/ yet: the instruction executes.
-     */
     if (c->state->cr0 & CR0_NE)
         interp_fault(c, i, VEC_MF, 0);
+    c->cell = i;
+    if (vcpu_fpu_error(c->vcpu, true))
+        return;
+    /* The processor stops at the instruction until an interrupt comes, as a rule number 13 (SDM 1 D.2.1.3). */
+    c->state->activity = VCPU_HALTED;
+    interp_fault(c, i, FAULT_RETRY, 0);
+}
+
+void interp_x87_error_cleared(struct interp *c, const struct cell *i)
+{
+    c->cell = i;
+    if (!(c->state->cr0 & CR0_NE))
+        vcpu_fpu_error(c->vcpu, false);
 }

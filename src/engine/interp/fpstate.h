@@ -47,6 +47,9 @@ static inline __attribute__((always_inline)) void fp_end(struct interp *c, const
    instruction shall execute all the same. */
 void interp_x87_pending(struct interp *c, const struct cell *i);
 
+/* FNCLEX and FNINIT took ES back: FERR# is deasserted. */
+void interp_x87_error_cleared(struct interp *c, const struct cell *i);
+
 /* At the start of every waiting x87 instruction and every MMX instruction. */
 static inline __attribute__((always_inline)) void x87_check(struct vcpu_state *s, struct interp *c,
                                                             const struct cell *i)

@@ -83,6 +83,8 @@ static void fnstsw_ax(struct vcpu_state *s, struct interp *c, const struct cell 
 /* Flags that the host has collected are the guest's only as long as the guest has not cleared them: set_fcw clears them. */
 static void fnclex(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
+    if (s->x87.fsw & FSW_ES)
+        interp_x87_error_cleared(c, i);
     s->x87.fsw &= ~(FSW_FLAGS | FSW_SF | FSW_ES | FSW_B);
     set_fcw(c, s->x87.fcw);
     NEXT;
@@ -97,6 +99,8 @@ static void init_x87(struct interp *c)
 }
 static void fninit(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
+    if (s->x87.fsw & FSW_ES)
+        interp_x87_error_cleared(c, i);
     init_x87(c);
     NEXT;
 }

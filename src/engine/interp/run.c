@@ -309,7 +309,8 @@ static enum engine_exit run_loop(struct interp *c)
         c->cell = NULL;
         c->link_from = NULL;
         c->unwind = &unwind;
-        interp_deliver(c, EVENT_EXCEPTION, c->fault.vector, c->fault.error);
+        if (c->fault.vector != FAULT_RETRY)
+            interp_deliver(c, EVENT_EXCEPTION, c->fault.vector, c->fault.error);
     }
     c->unwind = &unwind;
     for (;;) {
