@@ -741,7 +741,7 @@ static bool lapic_set_base(void *opaque, u64 value)
     u64 mode = value & (APIC_BASE_EN | APIC_BASE_EXTD),
         before = lapic->base & (APIC_BASE_EN | APIC_BASE_EXTD);
 
-    if ((value & (0xff | 1 << 9)) || value >> 52 || mode == APIC_BASE_EXTD)
+    if ((value & (0xff | 1 << 9)) || value >> X86_PHYS_BITS || mode == APIC_BASE_EXTD)
         return false;
     if ((mode & APIC_BASE_EXTD) && !before)
         return false;
@@ -822,7 +822,7 @@ static int lapic_post_load(void *object, struct error *err)
     struct lapic *lapic = object;
 
     if ((lapic->base & (APIC_BASE_EN | APIC_BASE_EXTD)) == APIC_BASE_EXTD || (lapic->base & 0xff) ||
-        lapic->base >> 52)
+        lapic->base >> X86_PHYS_BITS)
         return error_set(err, "local APIC %u: base %llx is not possible", lapic->id,
                          (unsigned long long)lapic->base);
     if (lapic->isr[0] & 0xffff || lapic->irr[0] & 0xffff)
