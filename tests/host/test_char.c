@@ -5,6 +5,7 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -377,6 +378,82 @@ static void test_file_as_standard_input(void **state)
     remove_temp(path);
 }
 
+static void *run_loop(void *opaque)
+{
+    event_loop_run(opaque);
+    return NULL;
+}
+
+/* The guest's thread writes and asks while the loop's thread works; a third one is at the far end. */
+struct far_end {
+    int to, from;
+    size_t len;
+    bool failed;
+};
+
+static void *far_end(void *opaque)
+{
+    struct far_end *far = opaque;
+    u8 bytes[1000];
+    size_t sent = 0, received = 0;
+
+    while (sent < far->len || received < far->len) {
+        ssize_t n;
+
+        for (size_t i = 0; i < sizeof(bytes); i++)
+            bytes[i] = (u8)((sent + i) % 253);
+        if (sent < far->len)
+            sent += (size_t)write(far->to, bytes,
+                                  far->len - sent < sizeof(bytes) ? far->len - sent : sizeof(bytes));
+        n = read(far->from, bytes, sizeof(bytes));
+        if (n <= 0) {
+            far->failed = true;
+            break;
+        }
+        for (ssize_t i = 0; i < n; i++)
+            far->failed |= bytes[i] != (received + (size_t)i) % 251;
+        received += (size_t)n;
+    }
+    return NULL;
+}
+
+static void test_threads_at_every_end(void **state)
+{
+    static struct front front;
+    struct far_end far = {.len = 60000};
+    struct redirected r;
+    pthread_t loop_thread, far_thread;
+    int in[2], out[2];
+
+    assert_int_equal(pipe(in) | pipe(out), 0);
+    redirect(&r, in[0], out[1]);
+    open_front(&front, "stdio", 100);
+    redirect_back(&r);
+    far.to = in[1];
+    far.from = out[0];
+    pthread_create(&loop_thread, NULL, run_loop, front.loop);
+    pthread_create(&far_thread, NULL, far_end, &far);
+    for (size_t i = 0; i < far.len; i += 10) {
+        u8 bytes[10];
+
+        for (size_t j = 0; j < sizeof(bytes); j++)
+            bytes[j] = (u8)((i + j) % 251);
+        chardev_write(front.chardev, bytes, sizeof(bytes));
+    }
+    pthread_join(far_thread, NULL);
+    event_loop_stop(front.loop);
+    pthread_join(loop_thread, NULL);
+    assert_false(far.failed);
+    run_until(&front, far.len);
+    for (size_t i = 0; i < far.len; i++)
+        assert_int_equal(front.got[i], i % 253);
+    close_front(&front);
+    for (int i = 0; i < 2; i++) {
+        close(in[i]);
+        close(out[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -388,6 +465,7 @@ int main(void)
         cmocka_unit_test(test_slow_reader_stops_the_front_end_and_loses_nothing),
         cmocka_unit_test(test_terminal_is_raw_has_escape_keys_and_is_restored),
         cmocka_unit_test(test_file_as_standard_input),
+        cmocka_unit_test(test_threads_at_every_end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
