@@ -136,6 +136,9 @@ static int add_clocks(struct pc *pc, struct error *err)
         return -1;
     mc146818_set_memory(chip, pc_low_ram(pc->vm->config.ram_size), pc_high_ram(pc->vm->config.ram_size));
     mc146818_set_cmos(chip, CMOS_CPUS, (u8)(pc->vm->nvcpus - 1));
+    mc146818_set_cmos(chip, CMOS_EQUIPMENT, CMOS_EQUIPMENT_FPU | CMOS_EQUIPMENT_MOUSE);
+    mc146818_set_cmos(chip, CMOS_BOOT_1_2, CMOS_BOOT_DISK | CMOS_BOOT_CDROM << 4);
+    mc146818_set_cmos(chip, CMOS_BOOT_3, CMOS_BOOT_FLOPPY << 4);
     mc146818_set_checksum(chip);
     return 0;
 }
