@@ -34,6 +34,7 @@ enum {
     CMOS_MEMORY_4G = 0x5b,  /* 24 bits, units of 64 KiB above 4 GiB */
     CMOS_CPUS = 0x5f,       /* processors less one */
 };
+enum { CMOS_EQUIPMENT_FPU = 1 << 1, CMOS_EQUIPMENT_MOUSE = 1 << 2 };
 enum {
     CMOS_BOOT_NONE = 0,
     CMOS_BOOT_FLOPPY = 1,
