@@ -51,7 +51,7 @@ BAD = [
     (["--kernel", "elf-truncated"], ["elf-truncated"]),
     (["--kernel", "VMLINUZ", "--memory", "8M"], ["memory"]),
     (["--kernel", "VMLINUX", "--memory", "16M"], ["memory"]),
-    (["--kernel", "VMLINUZ", "--memory", "32M", "--initrd", "VMLINUX"], ["vmlinux"]),
+    (["--kernel", "VMLINUZ", "--memory", "64M", "--initrd", "VMLINUX"], ["vmlinux"]),
     (["--kernel", "VMLINUZ", "--initrd", "missing"], ["missing"]),
     (["--kernel", "VMLINUZ", "--initrd", "folder"], ["folder"]),
     (["--kernel", "kernel", "--memory", "0"], ["memory"]),
