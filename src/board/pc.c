@@ -343,6 +343,11 @@ struct vm *pc_new(const struct pc_config *config, bool for_restore, struct error
             "a kernel and a firmware cannot both be given: the firmware would boot what it finds itself");
         return NULL;
     }
+    if (pc_high_ram(config->vm.ram_size) > (1ull << X86_PHYS_BITS) - PC_HIGH_RAM) {
+        error_set(err, "memory of %llu MiB: this machine's addresses reach to %llu MiB",
+                  (unsigned long long)config->vm.ram_size >> 20, 1ull << X86_PHYS_BITS >> 20);
+        return NULL;
+    }
     pc = new_pc(config, err);
     if (!pc)
         return NULL;

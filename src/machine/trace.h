@@ -25,8 +25,8 @@ struct trace_ops {
     bool (*insn)(void *opaque, struct vcpu *vcpu);
     /* Called by the engine when it begins to deliver an event, state as before the delivery. For #PF, `address` is what
        CR2 gets; otherwise 0. */
-    void (*event)(void *opaque, struct vcpu *vcpu, enum trace_event kind, u8 vector, bool has_error, u32 error,
-                  u64 address);
+    void (*event)(void *opaque, struct vcpu *vcpu, enum trace_event kind, u8 vector, bool has_error,
+                  u32 error, u64 address);
     /* Called by machine/vcpu.c after a port access or an access to memory-mapped registers. `size` in bytes. */
     void (*port)(void *opaque, struct vcpu *vcpu, bool write, u32 port, unsigned size, u32 value);
     void (*mmio)(void *opaque, struct vcpu *vcpu, bool write, u64 phys, unsigned size, u64 value);

@@ -131,7 +131,7 @@ void vm_request_debug_exit(struct vm *vm, int code);
 void vm_stop(struct vm *vm);
 
 /* Stop the world: returns when every vCPU stands at an instruction boundary and no device works; vm_unpark lets them go
-   on. Guest time stands still meanwhile. Nests. On the thread that is inside vm_run (hooks, devices) both do nothing. */
+   on. Guest time stands still meanwhile. Nests. With no lock held. On the thread that is inside vm_run (hooks, devices) both do nothing. */
 void vm_park(struct vm *vm);
 void vm_unpark(struct vm *vm);
 

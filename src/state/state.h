@@ -49,14 +49,15 @@ struct state_field {
     u32 count;  /* of elements; 1 for a scalar */
     u32 since;  /* first version of the table that has the field; older streams leave it as reset set it */
     const struct state_table *table;
-    bool (*when)(const void *object); /* NULL, or: the field is in the stream only while this holds. It may look only
+    bool (*when)(
+        const void *object); /* NULL, or: the field is in the stream only while this holds. It may look only
                                          at fields that stand before it in the table. */
 };
 
 struct state_table {
     const char *name;
-    u32 version; /* starts at 1; grows when a field is added */
-    u32 size;    /* sizeof the struct */
+    u32 version;                      /* starts at 1; grows when a field is added */
+    u32 size;                         /* sizeof the struct */
     const struct state_field *fields; /* ends with STATE_END */
     /*
      * Called after the fields are loaded, to check them (the stream is an adversary: invariant 8) and to rebuild what
@@ -76,10 +77,11 @@ struct state_table {
 /* sizeof `object`, refusing at compile time a table that gives it a type of another width. */
 #define STATE_SIZEOF(object, state_type)                                                                     \
     (sizeof(object) + 0 * sizeof(struct {                                                                    \
-         _Static_assert(STATE_WIDTH(state_type) == 0 || STATE_WIDTH(state_type) == sizeof(object),           \
-                        "the state table gives this member the wrong type");                                 \
-         int unused;                                                                                         \
-     }))
+                          _Static_assert(STATE_WIDTH(state_type) == 0 ||                                     \
+                                             STATE_WIDTH(state_type) == sizeof(object),                      \
+                                         "the state table gives this member the wrong type");                \
+                          int unused;                                                                        \
+                      }))
 
 #define STATE_FIELD(struct_type, member, state_type, since_version)                                          \
     {                                                                                                        \
@@ -142,7 +144,8 @@ MUST_CHECK int state_load(const struct state_table *table, void *object, struct 
    are passed as bytes; the others as a number in `value`. Used by info, hash and diff. */
 struct state_visitor {
     void (*value)(void *opaque, const char *path, const struct state_field *field, u64 value);
-    void (*bytes)(void *opaque, const char *path, const struct state_field *field, const u8 *data, size_t len);
+    void (*bytes)(void *opaque, const char *path, const struct state_field *field, const u8 *data,
+                  size_t len);
     void *opaque;
 };
 void state_visit(const struct state_table *table, const void *object, const struct state_visitor *visitor);

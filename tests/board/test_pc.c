@@ -127,6 +127,9 @@ static void test_bad_configurations(void **state)
     assert_fails(&config, "cannot both be given");
     config = base_config(0);
     assert_fails(&config, "0 CPUs");
+    config = base_config(1);
+    config.vm.ram_size = 1ull << 41;
+    assert_fails(&config, "addresses reach to 1048576 MiB");
     assert_string_equal(pc_engine_name(0), "interp");
     assert_null(pc_engine_name(99));
 }
@@ -392,6 +395,20 @@ static void test_every_register_page_hammered(void **state)
     vm_free(vm);
 }
 
+static void test_smallest_memory(void **state)
+{
+    struct pc_config config = base_config(1);
+    struct error err = {.text = ""};
+    struct vm *vm;
+
+    config.vm.ram_size = PAGE_SIZE;
+    vm = pc_new(&config, false, &err);
+    if (!vm)
+        fail_msg("%s", err.text);
+    assert_int_equal(vm_run(vm, 10000), VM_STOP_BUDGET);
+    vm_free(vm);
+}
+
 /* A handler that faults for ever retires nothing; the run ends all the same, and timers fire. */
 static void test_endless_faults(void **state)
 {
@@ -425,6 +442,7 @@ int main(void)
         cmocka_unit_test(test_reset_button_goes_through_the_gate),
         cmocka_unit_test(test_every_port_hammered),
         cmocka_unit_test(test_every_register_page_hammered),
+        cmocka_unit_test(test_smallest_memory),
         cmocka_unit_test(test_endless_faults),
     };
 
