@@ -193,7 +193,7 @@ enum plastron_event { PLASTRON_EXCEPTION, PLASTRON_SOFTWARE_INTERRUPT, PLASTRON_
 /* Called on the vCPU thread; each may be NULL. They may read registers and read and write memory. */
 struct plastron_hooks {
     uint32_t size; /* sizeof(struct plastron_hooks) */
-    /* Before each instruction, at linear address `address`. true: stop before it with PLASTRON_STOP_HOOK; the next
+    /* Before each instruction and each iteration of a REP, at linear address `address`. true: stop before it with PLASTRON_STOP_HOOK; the next
        plastron_run executes that instruction without asking again. The guest runs slower with this hook set. */
     bool (*instruction)(plastron_vm *vm, unsigned vcpu, uint64_t address, void *opaque);
     /* An exception or interrupt is about to be delivered; `address` is CR2's new value for a page fault. */

@@ -8,13 +8,17 @@ static bool on_insn(void *opaque, struct vcpu *vcpu)
 {
     struct plastron_vm *vm = opaque;
     const struct vcpu_state *s = &vcpu->state;
+    unsigned n = vcpu->index;
 
     if (vm->hooks.instruction) {
-        bool skip = vm->skip_hook[vcpu->index];
+        bool again =
+            vm->hook_stop[n].set && vm->hook_stop[n].rip == s->rip && vm->hook_stop[n].icount == s->icount;
         u64 address = vcpu_64bit(s) ? s->rip : (u32)(s->seg[SEG_CS].base + s->rip);
-        vm->skip_hook[vcpu->index] = false;
-        if (!skip && vm->hooks.instruction(vm, vcpu->index, address, vm->hooks_opaque)) {
-            vm->skip_hook[vcpu->index] = true;
+        vm->hook_stop[n].set = false;
+        if (!again && vm->hooks.instruction(vm, n, address, vm->hooks_opaque)) {
+            vm->hook_stop[n].set = true;
+            vm->hook_stop[n].rip = s->rip;
+            vm->hook_stop[n].icount = s->icount;
             return true;
         }
     }
@@ -95,7 +99,7 @@ int plastron_set_hooks(plastron_vm *vm, const struct plastron_hooks *hooks, void
     vm_park(vm->machine);
     vm->hooks = hooks ? *hooks : (struct plastron_hooks){0};
     vm->hooks_opaque = opaque;
-    memset(vm->skip_hook, 0, sizeof(vm->skip_hook));
+    memset(vm->hook_stop, 0, sizeof(vm->hook_stop));
     hooks_install(vm);
     vm_unpark(vm->machine);
     return 0;

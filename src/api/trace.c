@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "api/disasm.h"
 #include "api/vm.h"
@@ -15,6 +16,9 @@
 struct trace_sink {
     FILE *out;
     unsigned kinds;
+    /* The last line of kind exec: the iterations of a REP are one line. */
+    const struct vcpu *last_vcpu;
+    u64 last_rip, last_icount;
 };
 
 struct trace_sink *trace_sink_new(const struct trace_config *config, struct error *err)
@@ -57,9 +61,16 @@ static void print_place(struct trace_sink *sink, const char *kind, const struct 
 
 void trace_sink_insn(struct trace_sink *sink, struct vcpu *vcpu)
 {
+    const struct vcpu_state *s = &vcpu->state;
+    bool repeats = sink->last_vcpu == vcpu && sink->last_rip == s->rip && sink->last_icount + 1 == s->icount;
     char text[192];
 
-    disasm(vcpu, vcpu->state.rip, text, sizeof(text));
+    sink->last_vcpu = vcpu;
+    sink->last_rip = s->rip;
+    sink->last_icount = s->icount;
+    disasm(vcpu, s->rip, text, sizeof(text));
+    if (repeats && (!strncmp(text, "f3 ", 3) || !strncmp(text, "f2 ", 3)))
+        return;
     print_place(sink, "exec", vcpu);
     fprintf(sink->out, "%s\n", text);
 }

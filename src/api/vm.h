@@ -37,8 +37,12 @@ struct plastron_vm {
     /* Observers: the caller's hooks and --trace share the machine's one set of callbacks (hooks.c). */
     struct plastron_hooks hooks;
     void *hooks_opaque;
-    struct trace_sink *trace;     /* owned; NULL without --trace */
-    bool skip_hook[VM_MAX_VCPUS]; /* the hook stopped before this vCPU's next instruction: do not ask again */
+    struct trace_sink *trace; /* owned; NULL without --trace */
+    /* Where the instruction hook stopped each vCPU: it is not asked again before that instruction. */
+    struct {
+        bool set;
+        u64 rip, icount;
+    } hook_stop[VM_MAX_VCPUS];
     struct api_device *devices[API_DEVICES_MAX]; /* owned */
     unsigned ndevices;
     struct chardev *serial[PC_SERIAL_PORTS]; /* owned; NULL: none */

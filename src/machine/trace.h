@@ -19,8 +19,8 @@ enum trace_event { TRACE_EXCEPTION, TRACE_SOFTWARE, TRACE_INTERRUPT, TRACE_NMI }
 
 struct trace_ops {
     /*
-     * Before each instruction (once for all iterations of a REP), called by the engine with vcpu->state complete and
-     * exact. true: come out of run with ENGINE_EXIT_HOOK before executing it.
+     * Before each instruction and each iteration of a REP, called by the engine with vcpu->state complete and exact. true:
+     * come out of run with ENGINE_EXIT_HOOK before executing it.
      */
     bool (*insn)(void *opaque, struct vcpu *vcpu);
     /* Called by the engine when it begins to deliver an event, state as before the delivery. For #PF, `address` is what

@@ -228,6 +228,7 @@ static void test_hooks(void **state)
     assert_int_equal(plastron_run(vm, 2), PLASTRON_STOP_LIMIT); /* does not stop at the same place again */
     assert_int_equal(seen.last_value, 6);
     assert_int_equal(seen.ports, 2);
+    assert_int_equal(seen.instructions, 6); /* each one once: mov, out, int, iret, inc, out */
     assert_int_equal(plastron_set_hooks(vm, NULL, NULL, &err), 0);
     unsigned before = seen.instructions;
     assert_int_equal(plastron_run(vm, 1), PLASTRON_STOP_LIMIT);
