@@ -949,12 +949,11 @@ static void page_size_extension(void)
     group("32-bit: CR4.PSE");
     /* With PSE it is a page at 0; without, PS is ignored, and the entry names a table. The kernel's own map has large pages:
        so this one is all in small ones. */
-    for (ulong at = 0; at < 0xc00000; at += 0x1000) {
-        static u32 small[3][1024] __attribute__((aligned(4096)));
-
+    static u32 small[3][1024] __attribute__((aligned(4096)));
+    for (ulong at = 0; at < 0xc00000; at += 0x1000)
         small[at >> 22][at >> 12 & 0x3ff] = (u32)(at | RIGHTS | A | D);
-        ((u32 *)pd)[at >> 22] = (u32)((ulong)small[at >> 22] | RIGHTS);
-    }
+    for (unsigned i = 0; i < ARRAY_SIZE(small); i++)
+        ((u32 *)pd)[i] = (u32)((ulong)small[i] | RIGHTS);
     map_all(0, 0);
     *(u32 *)FRAME = 0x5a5a5a5a;
     set_entry(pd, ADDRESS, 1, (ulong)walk[0] | RIGHTS | PS);

@@ -155,15 +155,22 @@ void runtime_main(void)
 
 _Static_assert(offsetof(struct context, gs) == CTX_GS, "the assembly's offsets");
 
+/* What is there already is not written again: a store to code costs an engine its translation. */
+static void put_byte(u8 *at, u8 byte)
+{
+    if (*at != byte)
+        *at = byte;
+}
+
 size_t place(struct code code, ulong address)
 {
     u8 *to = (u8 *)address;
     size_t size = (size_t)(code.end - code.begin);
 
     for (size_t i = 0; i < size; i++)
-        to[i] = code.begin[i];
-    to[size] = 0xcd;
-    to[size + 1] = VECTOR_END;
+        put_byte(to + i, code.begin[i]);
+    put_byte(to + size, 0xcd);
+    put_byte(to + size + 1, VECTOR_END);
     return size;
 }
 

@@ -42,14 +42,14 @@ start:
         xor     %edx, %edx
         mov     $0x100, %eax            /* LME */
         wrmsr
-        mov     $0x80000011, %eax       /* PG, ET, PE */
+        mov     $0x80000031, %eax       /* PG, NE, ET, PE */
         mov     %eax, %cr0
         lgdt    boot_gdtr
         ljmp    $8, $1f
         .code64
 1:
 #else
-        mov     $0x11, %eax
+        mov     $0x31, %eax             /* NE, ET, PE */
         mov     %eax, %cr0
         lgdt    boot_gdtr
         ljmp    $8, $1f
@@ -62,6 +62,7 @@ start:
         xor     %eax, %eax
         mov     %eax, %fs
         mov     %eax, %gs
+        fninit
         call    runtime_main
 
         .section .rodata
