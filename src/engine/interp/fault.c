@@ -98,14 +98,15 @@ static struct idt_gate read_gate(struct interp *c, const struct cell *i, enum ev
     g.offset = (low & 0xffff) | high << 32;
     if (g.type != GATE_INT16 && g.type != GATE_TRAP16)
         g.offset |= low >> 48 << 16;
-    /* Task gates need hardware task switches: "The exact processor" (docs/quirks.md). */
     if (g.type != GATE_INT32 && g.type != GATE_TRAP32 &&
-        (lma || (g.type != GATE_INT16 && g.type != GATE_TRAP16)))
+        (lma || (g.type != GATE_INT16 && g.type != GATE_TRAP16 && g.type != GATE_TASK)))
         raise_gp(c, i, g.error);
     if (kind == EVENT_SOFTWARE && g.dpl < c->cpl)
         raise_gp(c, i, g.error);
     if (!(low >> 47 & 1))
         interp_fault(c, i, VEC_NP, g.error);
+    if (g.type == GATE_TASK) /* hardware task switches: "The exact processor" (docs/quirks.md) */
+        raise_gp(c, i, g.error);
     if (!(g.selector & ~3))
         raise_gp(c, i, ext);
     return g;

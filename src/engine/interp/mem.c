@@ -467,13 +467,30 @@ static void page_store(struct interp *c, const struct cell *i, const struct tlb_
     interp_look_up_after(c, i);
 }
 
+/*
+ * Raise what an access that runs over a page end raises: both pages are looked at before anything is done, the first first;
+ * a fault of the second page gives that page's first address. Not canonical is asked before (SDM 3A 6.9).
+ */
+static void check_both_pages(struct interp *c, const struct cell *i, unsigned rights, u64 lin, unsigned size,
+                             enum mem_access access)
+{
+    struct tlb_entry scratch;
+    u64 last = wrap_linear(c, lin + size - 1);
+
+    if (((lin ^ last) & PAGE_MASK) == 0)
+        return;
+    if ((c->state->efer & EFER_LMA) && (!interp_canonical(c, lin) || !interp_canonical(c, last)))
+        canonical_fault(c, i);
+    translate(c, i, rights, lin, access, &scratch);
+    translate(c, i, rights, last & PAGE_MASK, access, &scratch);
+}
+
 /* Accesses of any size with any rights, possibly over a page end; parts are powers of two, low addresses first. */
 static void load_any(struct interp *c, const struct cell *i, unsigned rights, u64 lin, u8 *to, unsigned size)
 {
     struct tlb_entry scratch;
 
-    if (((lin ^ (lin + size - 1)) & PAGE_MASK) != 0)
-        translate(c, i, rights, wrap_linear(c, lin + size - 1), MEM_READ, &scratch);
+    check_both_pages(c, i, rights, lin, size, MEM_READ);
     while (size) {
         const struct tlb_entry *e = translate(c, i, rights, lin, MEM_READ, &scratch);
         unsigned room = PAGE_SIZE - (unsigned)(lin & ~PAGE_MASK), n = size < 8 ? size : 8;
@@ -494,10 +511,7 @@ static void store_any(struct interp *c, const struct cell *i, unsigned rights, u
 {
     struct tlb_entry scratch;
 
-    if (((lin ^ (lin + size - 1)) & PAGE_MASK) != 0) {
-        translate(c, i, rights, lin, MEM_WRITE, &scratch);
-        translate(c, i, rights, wrap_linear(c, lin + size - 1), MEM_WRITE, &scratch);
-    }
+    check_both_pages(c, i, rights, lin, size, MEM_WRITE);
     while (size) {
         const struct tlb_entry *e = translate(c, i, rights, lin, MEM_WRITE, &scratch);
         unsigned room = PAGE_SIZE - (unsigned)(lin & ~PAGE_MASK), n = size < 8 ? size : 8;
@@ -545,9 +559,8 @@ void interp_probe(struct interp *c, const struct cell *i, u64 lin, unsigned size
     struct tlb_entry scratch;
 
     c->cell = i;
+    check_both_pages(c, i, current_rights(c), lin, size, access);
     translate(c, i, current_rights(c), lin, access, &scratch);
-    if (((lin ^ (lin + size - 1)) & PAGE_MASK) != 0)
-        translate(c, i, current_rights(c), wrap_linear(c, lin + size - 1), access, &scratch);
 }
 
 void *interp_rmw_slow(struct interp *c, const struct cell *i, u64 lin, unsigned size)

@@ -337,9 +337,7 @@ static bool fxsave_has_xmm(const struct vcpu_state *s, const struct interp *c)
 }
 static void fxsave_check(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
-    if (s->cr0 & CR0_EM)
-        raise_ud(c, i);
-    if (s->cr0 & CR0_TS)
+    if (s->cr0 & (CR0_EM | CR0_TS))
         raise_nm(c, i);
 }
 

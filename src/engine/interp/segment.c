@@ -406,7 +406,9 @@ static struct call_gate read_call_gate(struct interp *c, const struct cell *i, u
     unsigned type = d >> 40 & 0x1f, dpl = d >> 45 & 3;
     bool lma = c->state->efer & EFER_LMA;
 
-    if (type == DESC_TASK_GATE || (type & ~TYPE_BUSY) == DESC_TSS16 || (type & ~TYPE_BUSY) == DESC_TSS32) {
+    if (!lma && (type == DESC_TASK_GATE || type == DESC_TSS16 || type == DESC_TSS32)) {
+        if (dpl >= c->cpl && dpl >= (selector & 3u) && !(d >> 47 & 1))
+            interp_fault(c, i, VEC_NP, selector_error(selector, 0));
         /* Hardware task switches come with "The exact processor" (docs/quirks.md); IA-32e mode has none. */
         raise_gp(c, i, selector_error(selector, 0));
     }
