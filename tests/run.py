@@ -163,7 +163,7 @@ def pytest_tests(report, name, folder, jobs=1, env=None, words=(), timeout=3600)
     results.unlink(missing_ok=True)
     command = ["/usr/bin/python3", "-m", "pytest", "-p", "no:cacheprovider", "-q", "-rs", f"--junitxml={results}", folder]
     if jobs > 1:
-        command += ["-n", jobs, "--dist", "worksteal"]
+        command += ["-n", jobs]
     status, output = run(command + list(words), timeout, env)
     passed = failed = 0
     skipped = []
