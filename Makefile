@@ -18,8 +18,8 @@ TESTS  ?=
 
 .PHONY: all run check check-long check-short-long bench fuzz format clean distclean help setup-build guest
 
-all: setup-build $(BUILD)/build.ninja ## build build/plastron, optimised (the default)
-	$(NINJA) -C $(BUILD)
+all: setup-build $(BUILD)/build.ninja ## build build/plastron, optimised, and its manual page (the default)
+	$(NINJA) -C $(BUILD) plastron plastron.1
 
 run: ## install what is missing, build, and boot a Linux guest to a shell on this terminal (Ctrl-A X leaves)
 	@tools/setup.sh build guest
