@@ -145,7 +145,7 @@ def unit_tests(report, build, label, env=None, only=None, slow=1):
     def run_one(test):
         start = time.monotonic()
         environment = {"CMOCKA_MESSAGE_OUTPUT": "TAP", **(test["env"] or {}), **(env or {})}
-        status, output = run(test["cmd"], (test["timeout"] or 30) * 4 * slow, environment, test["workdir"] or ROOT)
+        status, output = run(test["cmd"], (test["timeout"] or 30) * 4 * slow, environment, test["workdir"] or build)
         passed, failed, skipped = count_tap(status, output)
         if failed and status is not None and status < 0:
             output += f"\n(killed by signal {-status})\n"
