@@ -547,7 +547,7 @@ struct block *block_lookup(struct interp *c)
     u32 cs_limit = code64 ? 0 : s->seg[SEG_CS].limit;
     struct jump_entry *j = jump_slot(c, rip);
     struct code_at at = {0};
-    struct block *b;
+    struct block *b, **link;
     unsigned h;
 
     if (j->rip == rip && j->generation == c->generation && j->block->mode == c->mode &&
@@ -558,10 +558,13 @@ struct block *block_lookup(struct interp *c)
         interp_fault(c, NULL, VEC_GP, 0);
     at.host = fetch_host(c, code64 ? rip : (u32)(cs_base + rip), &at.mem, &at.mem_offset);
     h = hash_of(at.host, rip);
-    for (b = at.host ? c->blocks->hash[h] : NULL; b; b = b->hash_next)
-        if (b->rip == rip && b->mode == c->mode && b->cs_base == cs_base && b->cs_limit == cs_limit &&
-            b->page + b->offset == (u64)(uintptr_t)at.host && second_page_matches(c, b))
+    for (link = &c->blocks->hash[h]; (b = *link); link = &b->hash_next) {
+        while (b && b->mode == BLOCK_DEAD) /* code that is rewritten again and again would make the chain long */
+            b = *link = b->hash_next;
+        if (!b || (b->rip == rip && b->mode == c->mode && b->cs_base == cs_base && b->cs_limit == cs_limit &&
+                   b->page + b->offset == (u64)(uintptr_t)at.host && second_page_matches(c, b)))
             break;
+    }
     if (!b) {
         b = build(c, &at, cs_base, cs_limit);
         if (b->page == BLOCK_NO_PAGE)

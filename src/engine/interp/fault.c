@@ -16,6 +16,10 @@ _Noreturn void interp_fault(struct interp *c, const struct cell *i, u8 vector, u
         c->undo_pop = false;
         c->state->gpr[RSP] = c->undo_sp;
     }
+    if (c->undo_flags) {
+        c->undo_flags = false;
+        c->flags = c->old_flags;
+    }
     if (i) {
         c->left -= i - c->block->cells;
         c->state->rip = cell_rip(c, i);

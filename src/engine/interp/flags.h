@@ -44,6 +44,18 @@ static inline u64 flags_unpack(u16 packed)
     return (u64)(packed >> 8 & 0xd5) | (u64)(packed & 1) << 11;
 }
 
+/* Whether the host leaves OF alone in a rotate by an immediate above 1, where the manual has it undefined. */
+static inline bool flags_rotate_keeps_of(void)
+{
+    u8 a = 0x7f, of;
+
+    asm("addb $1, %[a]\n\tmovb $0, %[a]\n\trolb $3, %[a]\n\tseto %[of]"
+        : [a] "+r"(a), [of] "=r"(of)
+        :
+        : "cc");
+    return of;
+}
+
 /* Whether condition `cc` (the low 4 bits of a Jcc opcode) holds; `cc` is a constant at every use. */
 static inline __attribute__((always_inline)) bool flags_condition(u16 f, unsigned cc)
 {

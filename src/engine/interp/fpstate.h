@@ -66,10 +66,14 @@ static inline void x87_summarise(struct x87_state *x87)
         x87->fsw |= FSW_ES | FSW_B;
 }
 
-/* Every MMX instruction but EMMS leaves the x87 unit so (SDM 1 9.5.1). */
-static inline __attribute__((always_inline)) void mmx_enter(struct vcpu_state *s)
+/* Every MMX instruction but EMMS leaves the x87 unit so (SDM 1 9.5.1). A store that faults has set TOP already. */
+static inline __attribute__((always_inline)) void mmx_set_top(struct vcpu_state *s)
 {
     s->x87.fsw &= ~FSW_TOP;
+}
+static inline __attribute__((always_inline)) void mmx_enter(struct vcpu_state *s)
+{
+    mmx_set_top(s);
     s->x87.tags = 0xff;
 }
 

@@ -180,6 +180,7 @@ struct interp {
     struct tlb_entry *tlb;   /* the one for the current privilege */
     u64 seg_base[8]; /* what is added to an address by segment: 0 for all but FS and GS in 64-bit code */
 
+    bool rotate_keeps_of; /* host CPU: ROL and ROR by an immediate above 1 leave OF alone (flags.h) */
     struct interp_fp fp; /* fp.h, fpstate.h */
 
     struct vcpu *vcpu;
@@ -199,6 +200,8 @@ struct interp {
 
     bool undo_pop; /* POP to memory: a fault in its store restores RSP from undo_sp */
     u64 undo_sp;
+    bool undo_flags; /* repeated string instruction: a fault restores the flags from old_flags */
+    u16 old_flags;
 
     /* A fault on its way to run.c. */
     jmp_buf *unwind; /* where a fault goes: the loop, or the delivery of an event */

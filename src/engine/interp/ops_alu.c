@@ -266,24 +266,23 @@ FOR_ALL(DEFINE_ONE_SOURCE, mul)
 FOR_ALL(DEFINE_ONE_SOURCE, imul)
 
 /*
- * DIV and IDIV: checked here for #DE, then done by the host, whose flags (all undefined) are kept. The host's
+ * DIV and IDIV: checked here for #DE, then done by the host, whose flags (all undefined; some CPUs leave them alone) are kept. The host's
  * instruction then cannot trap.
  */
 #define DEFINE_DIV(bits, wide, swide)                                                                        \
     static void div_apply##bits(struct vcpu_state *s, struct interp *c, const struct cell *i, u##bits b)     \
     {                                                                                                        \
         u##bits lo = get##bits(s, RAX), hi = get##bits(s, RDX);                                              \
-        u8 lf, of;                                                                                           \
-        u64 saved;                                                                                           \
+        u32 f = c->flags;                                                                                    \
                                                                                                              \
         if (b == 0 || hi >= b)                                                                               \
             raise_de(c, i);                                                                                  \
-        asm("div" SUFFIX_##bits " %[b]\n\tmovq %%rax, %[saved]\n\tlahf\n\tseto %%al\n\t"                     \
-                                "movb %%ah, %[lf]\n\tmovb %%al, %[of]\n\tmovq %[saved], %%rax"               \
-            : "+a"(lo), "+&d"(hi), [saved] "=&r"(saved), [lf] "=&Q"(lf), [of] "=&r"(of)                      \
+        asm(ASM_SET_FLAGS "movq %q[lo], %%rax\n\tdiv" SUFFIX_##bits                                          \
+            " %[b]\n\tmovq %%rax, %q[lo]\n\t" ASM_GET_FLAGS "movl %%eax, %k[f]"                              \
+            : [lo] "+&r"(lo), "+&d"(hi), [f] "+&r"(f)                                                        \
             : [b] "r"(b)                                                                                     \
-            : "cc");                                                                                         \
-        c->flags = (u16)(lf << 8 | of);                                                                      \
+            : "rax", "cc");                                                                                  \
+        c->flags = (u16)f;                                                                                   \
         set##bits(s, RAX, lo);                                                                               \
         set##bits(s, RDX, hi);                                                                               \
     }                                                                                                        \
@@ -291,20 +290,19 @@ FOR_ALL(DEFINE_ONE_SOURCE, imul)
     {                                                                                                        \
         u##bits lo = get##bits(s, RAX), hi = get##bits(s, RDX);                                              \
         swide n = (swide)((wide)hi << bits | lo), d = (i##bits)b, q;                                         \
-        u8 lf, of;                                                                                           \
-        u64 saved;                                                                                           \
+        u32 f = c->flags;                                                                                    \
                                                                                                              \
         if (d == 0 || (d == -1 && n == (swide)((wide)1 << (2 * bits - 1))))                                  \
             raise_de(c, i);                                                                                  \
         q = n / d;                                                                                           \
         if (q != (i##bits)q)                                                                                 \
             raise_de(c, i);                                                                                  \
-        asm("idiv" SUFFIX_##bits " %[b]\n\tmovq %%rax, %[saved]\n\tlahf\n\tseto %%al\n\t"                    \
-                                 "movb %%ah, %[lf]\n\tmovb %%al, %[of]\n\tmovq %[saved], %%rax"              \
-            : "+a"(lo), "+&d"(hi), [saved] "=&r"(saved), [lf] "=&Q"(lf), [of] "=&r"(of)                      \
+        asm(ASM_SET_FLAGS "movq %q[lo], %%rax\n\tidiv" SUFFIX_##bits                                         \
+            " %[b]\n\tmovq %%rax, %q[lo]\n\t" ASM_GET_FLAGS "movl %%eax, %k[f]"                              \
+            : [lo] "+&r"(lo), "+&d"(hi), [f] "+&r"(f)                                                        \
             : [b] "r"(b)                                                                                     \
-            : "cc");                                                                                         \
-        c->flags = (u16)(lf << 8 | of);                                                                      \
+            : "rax", "cc");                                                                                  \
+        c->flags = (u16)f;                                                                                   \
         set##bits(s, RAX, lo);                                                                               \
         set##bits(s, RDX, hi);                                                                               \
     }
@@ -316,14 +314,15 @@ DEFINE_DIV(64, u128, i128)
     static void name##_apply8(struct vcpu_state *s, struct interp *c, const struct cell *i, u8 b)            \
     {                                                                                                        \
         u16 n = get16(s, RAX);                                                                               \
-        u32 f;                                                                                               \
+        u32 f = c->flags;                                                                                    \
                                                                                                              \
         if (b == 0 || !(fits))                                                                               \
             raise_de(c, i);                                                                                  \
-        asm("movzwl %w[n], %%eax\n\t" #name "b %[b]\n\tmovw %%ax, %w[n]\n\t" ASM_GET_FLAGS                   \
-            : [n] "+&r"(n), "=&a"(f)                                                                         \
+        asm(ASM_SET_FLAGS "movzwl %w[n], %%eax\n\t" #name "b %[b]\n\tmovw %%ax, %w[n]\n\t" ASM_GET_FLAGS     \
+                          "movl %%eax, %k[f]"                                                                \
+            : [n] "+&r"(n), [f] "+&r"(f)                                                                     \
             : [b] "r"(b)                                                                                     \
-            : "cc");                                                                                         \
+            : "rax", "cc");                                                                                  \
         c->flags = (u16)f;                                                                                   \
         set16(s, RAX, n);                                                                                    \
     }
@@ -625,7 +624,6 @@ HANDLER(aad)
 
     al = add_value8(&c->flags, al, (u8)(get8(s, 1) * (u8)i->imm));
     set16(s, RAX, al);
-    c->flags = result_flags8(al);
     NEXT;
 }
 

@@ -164,13 +164,16 @@ FOR_V(DEFINE_POPCNT, popcnt)
 
 /* `a` is the VEX.vvvv register. */
 #define DEFINE_BMI(name, bits, dest, result, carry)                                                          \
+    DEFINE_BMI_FLAGS(name, bits, dest, result, LOGIC_FLAGS(bits, r, carry))
+/* `flags_after` from the result r. */
+#define DEFINE_BMI_FLAGS(name, bits, dest, result, flags_after)                                              \
     static ALWAYS_INLINE void name##_apply##bits(struct vcpu_state *s, struct interp *c,                     \
                                                  const struct cell *i, u##bits b)                            \
     {                                                                                                        \
         u##bits a = get##bits(s, i->vvvv), r = (u##bits)(result);                                            \
                                                                                                              \
         (void)a;                                                                                             \
-        c->flags = LOGIC_FLAGS(bits, r, carry);                                                              \
+        c->flags = flags_after;                                                                              \
         set##bits(s, i->dest, r);                                                                            \
     }                                                                                                        \
     DEFINE_FROM_SOURCE(name, bits)
@@ -194,8 +197,9 @@ static ALWAYS_INLINE u64 zero_high(u64 value, unsigned n, unsigned width)
 {
     return n < width ? value & ((1ull << n) - 1) : value;
 }
-DEFINE_BMI(bextr, 32, reg, extract_bits(b, (unsigned)a, 32), false)
-DEFINE_BMI(bextr, 64, reg, extract_bits(b, (unsigned)a, 64), false)
+/* SF, undefined, is 0. */
+DEFINE_BMI_FLAGS(bextr, 32, reg, extract_bits(b, (unsigned)a, 32), flag_if(!r, PACKED_ZF))
+DEFINE_BMI_FLAGS(bextr, 64, reg, extract_bits(b, (unsigned)a, 64), flag_if(!r, PACKED_ZF))
 DEFINE_BMI(bzhi, 32, reg, zero_high(b, a & 0xff, 32), (a & 0xff) > 31)
 DEFINE_BMI(bzhi, 64, reg, zero_high(b, a & 0xff, 64), (a & 0xff) > 63)
 

@@ -30,8 +30,8 @@ static ALWAYS_INLINE void check_direct(struct interp *c, const struct cell *i)
     M(NO, 1)                                                                                                 \
     M(B, 2)                                                                                                  \
     M(NB, 3)                                                                                                 \
-    M(Z, 4) M(NZ, 5) M(BE, 6) M(NBE, 7) M(S, 8) M(NS, 9) M(P, 10) M(NP, 11) M(L, 12) M(NL, 13) M(LE, 14)     \
-        M(NLE, 15)
+    M(Z, 4)                                                                                                  \
+    M(NZ, 5) M(BE, 6) M(NBE, 7) M(S, 8) M(NS, 9) M(P, 10) M(NP, 11) M(L, 12) M(NL, 13) M(LE, 14) M(NLE, 15)
 
 #define DEFINE_JCC(CC, cc)                                                                                   \
     HANDLER(j##CC)                                                                                           \
@@ -88,6 +88,18 @@ HANDLER(jcxz)
 
 /* ---- calls and returns ---- */
 
+/* The return address is stored before the target is looked at; RSP changes after. */
+static ALWAYS_INLINE void call_to(struct vcpu_state *s, struct interp *c, const struct cell *i, unsigned size,
+                                  u64 target)
+{
+    c->undo_sp = s->gpr[RSP];
+    push(s, c, i, size, cell_next_rip(c, i));
+    c->undo_pop = true;
+    check_target(s, c, i, target);
+    c->undo_pop = false;
+    s->rip = target;
+}
+
 #define DEFINE_CALL(name, bits)                                                                              \
     HANDLER(call_direct##bits)                                                                               \
     {                                                                                                        \
@@ -97,20 +109,12 @@ HANDLER(jcxz)
     }                                                                                                        \
     HANDLER(call_er##bits)                                                                                   \
     {                                                                                                        \
-        u64 target = get##bits(s, i->rm);                                                                    \
-                                                                                                             \
-        check_target(s, c, i, target);                                                                       \
-        push(s, c, i, bits / 8, cell_next_rip(c, i));                                                        \
-        s->rip = target;                                                                                     \
+        call_to(s, c, i, bits / 8, get##bits(s, i->rm));                                                     \
         END_INDIRECT;                                                                                        \
     }                                                                                                        \
     HANDLER(call_em##bits)                                                                                   \
     {                                                                                                        \
-        u64 target = load##bits(c, i, interp_ea(s, c, i, bits / 8, MEM_READ));                               \
-                                                                                                             \
-        check_target(s, c, i, target);                                                                       \
-        push(s, c, i, bits / 8, cell_next_rip(c, i));                                                        \
-        s->rip = target;                                                                                     \
+        call_to(s, c, i, bits / 8, load##bits(c, i, interp_ea(s, c, i, bits / 8, MEM_READ)));                \
         END_INDIRECT;                                                                                        \
     }                                                                                                        \
     HANDLER(jmp_er##bits)                                                                                    \
@@ -241,18 +245,11 @@ HANDLER(bound)
 {
     unsigned size = cell_operand_size(i);
     u64 lin = interp_ea(s, c, i, 2 * size, MEM_READ);
-    i64 index, low, high;
+    i64 index = size == 2 ? (i16)get16(s, i->reg) : (i32)get32(s, i->reg);
 
-    if (size == 2) {
-        index = (i16)get16(s, i->reg);
-        low = (i16)load16(c, i, lin);
-        high = (i16)load16(c, i, lin + 2);
-    } else {
-        index = (i32)get32(s, i->reg);
-        low = (i32)load32(c, i, lin);
-        high = (i32)load32(c, i, lin + 4);
-    }
-    if (index < low || index > high)
+    /* The lower bound may raise before the upper one is looked at. */
+    if (index < (size == 2 ? (i16)load16(c, i, lin) : (i32)load32(c, i, lin)) ||
+        index > (size == 2 ? (i16)load16(c, i, lin + 2) : (i32)load32(c, i, lin + 4)))
         interp_fault(c, i, VEC_BR, 0);
     NEXT;
 }

@@ -56,12 +56,15 @@ static ALWAYS_INLINE xmm high_half(xmm v)
     F(PADDB)                                                                                                 \
     F(PADDW)                                                                                                 \
     F(PADDD)                                                                                                 \
-    F(PADDQ) F(PSUBB) F(PSUBW) F(PSUBD) F(PSUBQ) F(PADDSB) F(PADDSW) F(PADDUSB) F(PADDUSW) F(PSUBSB)         \
-        F(PSUBSW) F(PSUBUSB) F(PSUBUSW) F(PMULLW) F(PMULHW) F(PMULHUW) F(PMULUDQ) F(PMADDWD) F(PSADBW)       \
-            F(PAVGB) F(PAVGW) F(PMINUB) F(PMINSW) F(PMAXUB) F(PMAXSW) F(PAND) F(PANDN) F(POR) F(PXOR)        \
-                F(PCMPEQB) F(PCMPEQW) F(PCMPEQD) F(PCMPGTB) F(PCMPGTW) F(PCMPGTD) F(PSLLW) F(PSLLD) F(PSLLQ) \
-                    F(PSRLW) F(PSRLD) F(PSRLQ) F(PSRAW) F(PSRAD) F(PMADDUBSW) F(PSIGNB) F(PSIGNW) F(PSIGND)  \
-                        F(PMULHRSW) F(PABSB) F(PABSW) F(PABSD)
+    F(PADDQ)                                                                                                 \
+    F(PSUBB)                                                                                                 \
+    F(PSUBW)                                                                                                 \
+    F(PSUBD)                                                                                                 \
+    F(PSUBQ) F(PADDSB) F(PADDSW) F(PADDUSB) F(PADDUSW) F(PSUBSB) F(PSUBSW) F(PSUBUSB) F(PSUBUSW) F(PMULLW)   \
+        F(PMULHW) F(PMULHUW) F(PMULUDQ) F(PMADDWD) F(PSADBW) F(PAVGB) F(PAVGW) F(PMINUB) F(PMINSW) F(PMAXUB) \
+            F(PMAXSW) F(PAND) F(PANDN) F(POR) F(PXOR) F(PCMPEQB) F(PCMPEQW) F(PCMPEQD) F(PCMPGTB) F(PCMPGTW) \
+                F(PCMPGTD) F(PSLLW) F(PSLLD) F(PSLLQ) F(PSRLW) F(PSRLD) F(PSRLQ) F(PSRAW) F(PSRAD)           \
+                    F(PMADDUBSW) F(PSIGNB) F(PSIGNW) F(PSIGND) F(PMULHRSW) F(PABSB) F(PABSW) F(PABSD)
 #define MMX_JOINED(F)                                                                                        \
     F(PACKSSWB) F(PACKUSWB) F(PACKSSDW) F(PHADDW) F(PHADDD) F(PHADDSW) F(PHSUBW) F(PHSUBD) F(PHSUBSW)
 /* Interleaving the low halves: PUNPCKL's result is the low half (and its operand is 32 bits), PUNPCKH's the high. */
@@ -139,6 +142,7 @@ static void movd_to_r(struct vcpu_state *s, struct interp *c, const struct cell 
 static void movd_to_m(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
     x87_check(s, c, i);
+    mmx_set_top(s);
     store32(c, i, interp_ea(s, c, i, 4, MEM_WRITE), (u32)mm_get(s, i->reg));
     mmx_enter(s);
     NEXT;
@@ -153,6 +157,7 @@ static void movq_to_r(struct vcpu_state *s, struct interp *c, const struct cell 
 static void movq_to_m(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
     x87_check(s, c, i);
+    mmx_set_top(s);
     store64(c, i, interp_ea(s, c, i, 8, MEM_WRITE), mm_get(s, i->reg));
     mmx_enter(s);
     NEXT;
@@ -200,33 +205,28 @@ static void pextrw_r(struct vcpu_state *s, struct interp *c, const struct cell *
     NEXT;
 }
 
+/* The whole operand is checked, whatever the mask (SDM 2B leaves that open; CPUs do). */
 void interp_masked_store(struct vcpu_state *s, struct interp *c, const struct cell *i, const u8 *from,
                          const u8 *mask, unsigned size)
 {
     unsigned address_size = cell_address_size(i);
-    u64 offset_mask = address_size == 8 ? UINT64_MAX : (1ull << 8 * address_size) - 1;
+    u64 offset = s->gpr[RDI], lin;
 
-    /* Everything that can fault first. */
-    for (unsigned pass = 0; pass < 2; pass++)
-        for (unsigned n = 0; n < size; n++) {
-            u64 lin;
-
-            if (!(mask[n] & 0x80))
-                continue;
-            lin = interp_linear(c, i, i->seg, (s->gpr[RDI] + n) & offset_mask, 1, MEM_WRITE);
-            if (pass)
-                store8(c, i, lin, from[n]);
-            else
-                interp_probe(c, i, lin, 1, MEM_WRITE);
-        }
+    if (address_size != 8)
+        offset &= (1ull << 8 * address_size) - 1;
+    lin = interp_linear(c, i, i->seg, offset, size, MEM_WRITE);
+    interp_probe(c, i, lin, size, MEM_WRITE);
+    for (unsigned n = 0; n < size; n++)
+        if (mask[n] & 0x80)
+            interp_store_bytes(c, i, lin + n, &from[n], 1);
 }
 static void maskmovq_r(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
     u64 from = mm_get(s, i->reg), mask = mm_get(s, i->rm);
 
     x87_check(s, c, i);
-    interp_masked_store(s, c, i, (const u8 *)&from, (const u8 *)&mask, 8);
     mmx_enter(s);
+    interp_masked_store(s, c, i, (const u8 *)&from, (const u8 *)&mask, 8);
     NEXT;
 }
 
@@ -246,12 +246,13 @@ static void movdq2q_r(struct vcpu_state *s, struct interp *c, const struct cell 
     NEXT;
 }
 
-/* CVT(T)PxPI: Pq from Wx. Only the elements that count are converted, so that the others raise nothing. */
+/* CVT(T)PxPI: Pq from Wx. The x87 unit is MMX's even after a #XM. Only the elements that count are converted, so that the others raise nothing. */
 #define TO_MMX(name, with, bytes)                                                                            \
     static void name##_commit(struct vcpu_state *s, struct interp *c, const struct cell *i, xmm b)           \
     {                                                                                                        \
         xmm r;                                                                                               \
                                                                                                              \
+        mmx_enter(s);                                                                                        \
         fp_begin(c);                                                                                         \
         r = xmm_##with(&c->fp, b, b);                                                                        \
         fp_end(c, i, r, FP_TINY_none);                                                                       \
@@ -289,8 +290,8 @@ static void cvtpi2ps(struct vcpu_state *s, struct interp *c, const struct cell *
 static void cvtpi2ps_r(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
     x87_check(s, c, i);
-    cvtpi2ps(s, c, i, mm_get(s, i->rm));
     mmx_enter(s);
+    cvtpi2ps(s, c, i, mm_get(s, i->rm));
     NEXT;
 }
 /* From memory these two have nothing to do with the x87 unit (SDM 2A on CVTPI2PD; the CPU, on CVTPI2PS, too). */

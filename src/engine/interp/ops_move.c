@@ -202,8 +202,8 @@ HANDLER(xlat)
     M(NO, 1)                                                                                                 \
     M(B, 2)                                                                                                  \
     M(NB, 3)                                                                                                 \
-    M(Z, 4) M(NZ, 5) M(BE, 6) M(NBE, 7) M(S, 8) M(NS, 9) M(P, 10) M(NP, 11) M(L, 12) M(NL, 13) M(LE, 14)     \
-        M(NLE, 15)
+    M(Z, 4)                                                                                                  \
+    M(NZ, 5) M(BE, 6) M(NBE, 7) M(S, 8) M(NS, 9) M(P, 10) M(NP, 11) M(L, 12) M(NL, 13) M(LE, 14) M(NLE, 15)
 
 /* The operand is read whether the condition holds or not, and a 32-bit destination is zero-extended in either case. */
 #define DEFINE_CMOV(CC, cc, bits)                                                                            \
@@ -327,14 +327,15 @@ HANDLER(popa)
 {
     unsigned size = cell_operand_size(i);
     struct stack st = interp_stack(c);
-    u64 values[8];
 
     c->cell = i;
-    for (unsigned n = 8; n--;)
-        values[n] = stack_pop(c, i, &st, size);
-    for (unsigned r = RAX; r <= RDI; r++)
+    /* A fault in the middle leaves the registers that were loaded before it, and RSP as it was. */
+    for (unsigned r = RDI + 1; r-- > RAX;) {
+        u64 value = stack_pop(c, i, &st, size);
+
         if (r != RSP)
-            set_sized(s, r, size, values[r]);
+            set_sized(s, r, size, value);
+    }
     s->gpr[RSP] = st.sp;
     NEXT;
 }

@@ -2,9 +2,27 @@
  * Shifts and rotates, SHLD and SHRD, and the BMI2 shifts without flags.
  *
  * The host executes them with CL as count, on operands with the guest's CF loaded; where a count of 0 leaves the flags
- * alone, so does the host's. OF and AF for counts above 1 are undefined by the manual and so the host's.
+ * alone, so does the host's. OF and AF for counts above 1 are undefined by the manual and so the host's. On some CPUs ROL
+ * and ROR of a register by an immediate above 1 keep OF, and those by CL or of memory do not.
  */
 #include "engine/interp/ops.h"
+
+enum {
+    KEEPS_rol = 1,
+    KEEPS_ror = 1,
+    KEEPS_rcl = 0,
+    KEEPS_rcr = 0,
+    KEEPS_shl = 0,
+    KEEPS_shr = 0,
+    KEEPS_sar = 0
+};
+
+/* The flags after a rotate by immediate `count`, which the host did by CL. */
+static ALWAYS_INLINE void keep_of(struct interp *c, u16 before, unsigned bits, u8 count)
+{
+    if ((count & (bits == 64 ? 63 : 31)) != 1 && c->rotate_keeps_of)
+        c->flags = (u16)((c->flags & ~PACKED_OF) | (before & PACKED_OF));
+}
 
 #define DEFINE_SHIFT(name, bits)                                                                             \
     static ALWAYS_INLINE u##bits name##_value##bits(u16 *flags, u##bits a, u8 count)                         \
@@ -20,7 +38,11 @@
     }                                                                                                        \
     HANDLER(name##_er_im##bits)                                                                              \
     {                                                                                                        \
+        u16 before = c->flags;                                                                               \
+                                                                                                             \
         set##bits(s, i->rm, name##_value##bits(&c->flags, get##bits(s, i->rm), (u8)i->imm));                 \
+        if (KEEPS_##name)                                                                                    \
+            keep_of(c, before, bits, (u8)i->imm);                                                            \
         NEXT;                                                                                                \
     }                                                                                                        \
     HANDLER(name##_er_1##bits)                                                                               \

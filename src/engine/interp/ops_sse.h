@@ -32,8 +32,7 @@ static ALWAYS_INLINE void xmm_set64(struct vcpu_state *s, unsigned n, u64 v)
 {
     *(u64_unaligned *)s->vec[n] = v;
 }
-/* MASKMOVDQU and MASKMOVQ: store the bytes of `from` whose mask byte has its top bit set to [seg:rDI]. A mask of zero
-   touches no memory. */
+/* MASKMOVDQU and MASKMOVQ: store the bytes of `from` whose mask byte has its top bit set to [seg:rDI]. */
 void interp_masked_store(struct vcpu_state *s, struct interp *c, const struct cell *i, const u8 *from,
                          const u8 *mask, unsigned size);
 

@@ -72,7 +72,6 @@ static void pmovmskb_r(struct vcpu_state *s, struct interp *c, const struct cell
     s->gpr[i->reg] = mask;
     NEXT;
 }
-/* Only the bytes whose mask has its top bit set are touched; a mask of zero touches no memory. */
 static void maskmovdqu_r(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
     interp_masked_store(s, c, i, s->vec[i->reg], s->vec[i->rm], 16);

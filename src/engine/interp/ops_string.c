@@ -43,9 +43,13 @@ typedef bool string_step(struct vcpu_state *s, struct interp *c, const struct ce
  * The repetition around a step. `bulk`, when there is one, does up to `count` iterations at once and returns how many (0: use
  * the step). Every finished iteration leaves the budget at once, so that a fault or an exit in the middle is exact; END_FALL
  * counts this cell once more, which is given back first.
+ *
+ * A fault in the middle of a repeated comparison gives the flags of before the instruction (SDM 2B, REP).
  */
+enum { CLEARS_RSI = 1, CLEARS_RDI = 2 };
+
 static ALWAYS_INLINE void
-repeat(struct vcpu_state *s, struct interp *c, const struct cell *i, string_step *step,
+repeat(struct vcpu_state *s, struct interp *c, const struct cell *i, unsigned clears, string_step *step,
        u64 (*bulk)(struct vcpu_state *, struct interp *, const struct cell *, u64 count))
 {
     unsigned size = cell_address_size(i);
@@ -54,6 +58,17 @@ repeat(struct vcpu_state *s, struct interp *c, const struct cell *i, string_step
     bool any = false;
 
     c->cell = i;
+    c->undo_flags = true;
+    c->old_flags = c->flags;
+    /* With 32-bit addresses the upper half of the count is cleared, whatever happens then, and in the fast instructions
+       those of the addresses. */
+    if (size == 4) {
+        s->gpr[RCX] = (u32)count;
+        if (clears & CLEARS_RSI)
+            s->gpr[RSI] = (u32)s->gpr[RSI];
+        if (clears & CLEARS_RDI)
+            s->gpr[RDI] = (u32)s->gpr[RDI];
+    }
     while (count) {
         u64 room = (u64)(c->left - before), done = 0;
         bool go_on = true;
@@ -61,6 +76,7 @@ repeat(struct vcpu_state *s, struct interp *c, const struct cell *i, string_step
         if (any && (c->left <= before || (vcpu_kicked(c->vcpu) & c->kick_mask))) {
             s->rip = cell_rip(c, i); /* to be continued */
             c->left -= before;
+            c->undo_flags = false;
             return;
         }
         if (bulk)
@@ -77,10 +93,13 @@ repeat(struct vcpu_state *s, struct interp *c, const struct cell *i, string_step
             break;
     }
     c->left += any;
+    c->undo_flags = false;
     interp_end_fall(s, c, i);
 }
 
-#define DEFINE_STRING(name, bulk)                                                                            \
+#define DEFINE_STRING(name, clears, bulk) DEFINE_CHECKED_STRING(name, clears, bulk, )
+/* `check` comes before everything, the count included. */
+#define DEFINE_CHECKED_STRING(name, clears, bulk, check)                                                     \
     HANDLER(name##_once)                                                                                     \
     {                                                                                                        \
         c->cell = i;                                                                                         \
@@ -89,10 +108,11 @@ repeat(struct vcpu_state *s, struct interp *c, const struct cell *i, string_step
     }                                                                                                        \
     HANDLER(name##_rep)                                                                                      \
     {                                                                                                        \
-        repeat(s, c, i, name##_step, bulk);                                                                  \
+        repeat(s, c, i, clears, name##_step, bulk);                                                          \
     }                                                                                                        \
     HANDLER(name)                                                                                            \
     {                                                                                                        \
+        check;                                                                                               \
         if (i->flags & (CELL_REP | CELL_REPNE))                                                              \
             TAIL name##_rep(s, c, i);                                                                        \
         TAIL name##_once(s, c, i);                                                                           \
@@ -153,7 +173,7 @@ static bool bulk_allowed(const struct vcpu_state *s, const struct interp *c, con
         advance(s, i, RDI, n *(bits / 8));                                                                   \
         return n;                                                                                            \
     }                                                                                                        \
-    DEFINE_STRING(movs##bits, movs##bits##_bulk)
+    DEFINE_STRING(movs##bits, CLEARS_RSI | CLEARS_RDI, movs##bits##_bulk)
 FOR_ALL(DEFINE_MOVS, movs)
 
 /* ---- STOS ---- */
@@ -182,7 +202,7 @@ FOR_ALL(DEFINE_MOVS, movs)
         advance(s, i, RDI, n *(bits / 8));                                                                   \
         return n;                                                                                            \
     }                                                                                                        \
-    DEFINE_STRING(stos##bits, stos##bits##_bulk)
+    DEFINE_STRING(stos##bits, CLEARS_RDI, stos##bits##_bulk)
 FOR_ALL(DEFINE_STOS, stos)
 
 /* ---- LODS, SCAS, CMPS ---- */
@@ -194,7 +214,7 @@ FOR_ALL(DEFINE_STOS, stos)
         advance(s, i, RSI, step_of(s, bits / 8));                                                            \
         return true;                                                                                         \
     }                                                                                                        \
-    DEFINE_STRING(lods##bits, NULL)
+    DEFINE_STRING(lods##bits, 0, NULL)
 FOR_ALL(DEFINE_LODS, lods)
 
 static ALWAYS_INLINE bool compare_goes_on(const struct interp *c, const struct cell *i)
@@ -220,18 +240,19 @@ static ALWAYS_INLINE bool compare_goes_on(const struct interp *c, const struct c
         advance(s, i, RDI, step_of(s, bits / 8));                                                            \
         return compare_goes_on(c, i);                                                                        \
     }                                                                                                        \
-    DEFINE_STRING(scas##bits, NULL)                                                                          \
+    DEFINE_STRING(scas##bits, 0, NULL)                                                                       \
     static bool cmps##bits##_step(struct vcpu_state *s, struct interp *c, const struct cell *i)              \
     {                                                                                                        \
-        u##bits a = load##bits(c, i, source(s, c, i, bits / 8));                                             \
+        /* In the CPU's order. */                                                                            \
         u##bits b = load##bits(c, i, destination(s, c, i, bits / 8, MEM_READ));                              \
+        u##bits a = load##bits(c, i, source(s, c, i, bits / 8));                                             \
                                                                                                              \
         c->flags = compare##bits(a, b);                                                                      \
         advance(s, i, RSI, step_of(s, bits / 8));                                                            \
         advance(s, i, RDI, step_of(s, bits / 8));                                                            \
         return compare_goes_on(c, i);                                                                        \
     }                                                                                                        \
-    DEFINE_STRING(cmps##bits, NULL)
+    DEFINE_STRING(cmps##bits, 0, NULL)
 FOR_ALL(DEFINE_SCAS, scas)
 
 /* ---- INS, OUTS: the port size is at most 4 ---- */
@@ -241,7 +262,6 @@ static bool ins_step(struct vcpu_state *s, struct interp *c, const struct cell *
     u32 port = get16(s, RDX), value;
     u64 lin;
 
-    interp_check_port(c, i, port, size);
     lin = destination(s, c, i, size, MEM_WRITE);
     interp_probe(c, i, lin, size, MEM_WRITE); /* a read of a port cannot be taken back */
     value = vcpu_port_read(c->vcpu, port, size);
@@ -253,7 +273,6 @@ static bool outs_step(struct vcpu_state *s, struct interp *c, const struct cell 
 {
     u32 port = get16(s, RDX), value;
 
-    interp_check_port(c, i, port, size);
     value = (u32)interp_load_slow(c, i, source(s, c, i, size), size);
     vcpu_port_write(c->vcpu, port, size, value);
     advance(s, i, RSI, step_of(s, size));
@@ -264,7 +283,7 @@ static bool outs_step(struct vcpu_state *s, struct interp *c, const struct cell 
     {                                                                                                        \
         return name##_step(s, c, i, bits / 8);                                                               \
     }                                                                                                        \
-    DEFINE_STRING(name##bits, NULL)
+    DEFINE_CHECKED_STRING(name##bits, 0, NULL, interp_check_port(c, i, get16(s, RDX), bits / 8))
 DEFINE_PORT_STRING(ins, 8)
 DEFINE_PORT_STRING(ins, 16)
 DEFINE_PORT_STRING(ins, 32)

@@ -588,12 +588,13 @@ HANDLER(arpl_er)
 }
 HANDLER(arpl_em)
 {
-    u16 *p = rmw_begin(c, i, interp_ea(s, c, i, 2, MEM_WRITE), 2), rpl = get16(s, i->reg) & 3;
+    /* Stores only what it changes. */
+    u64 lin = interp_ea(s, c, i, 2, MEM_READ);
+    u16 a = load16(c, i, lin), rpl = get16(s, i->reg) & 3;
 
-    set_zf(c, (*p & 3) < rpl);
-    if ((*p & 3) < rpl)
-        *p = (u16)((*p & ~3) | rpl);
-    rmw_end(c, i);
+    if ((a & 3) < rpl)
+        store16(c, i, interp_ea(s, c, i, 2, MEM_WRITE), (u16)((a & ~3) | rpl));
+    set_zf(c, (a & 3) < rpl);
     NEXT;
 }
 

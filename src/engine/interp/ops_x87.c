@@ -170,11 +170,21 @@ UNARY(fcos, FSW_C2)
 UNARY(ftst, CODES)
 UNARY(fxam, CODES)
 
+/* Neither zero, denormal, infinite, NaN nor unsupported: for these the host's condition code is not always the instruction's
+   own, but may be what was there before. */
+static ALWAYS_INLINE bool ordinary(const struct x87_reg *r)
+{
+    unsigned exponent = r->sign_exponent & 0x7fff;
+
+    return exponent && exponent != 0x7fff && r->mantissa >> 63;
+}
+
 #define PARTIAL(insn, codes)                                                                                 \
     X87(insn)                                                                                                \
     {                                                                                                        \
         x87_check(s, c, i);                                                                                  \
-        if (likely(c->fp.x87_simple && valid(s, 0) && valid(s, 1)))                                          \
+        if (likely(c->fp.x87_simple && valid(s, 0) && valid(s, 1) && ordinary(st(s, 0)) &&                   \
+                   ordinary(st(s, 1))))                                                                      \
             status(s, x87_##insn(st(s, 0), st(s, 1)), codes);                                                \
         else                                                                                                 \
             slow(s, c, i, NULL);                                                                             \
@@ -275,7 +285,7 @@ X87_COMPARE_MEMORY(F)
         if (likely(c->fp.x87_simple && valid(s, 0) && valid(s, sti(i)))) {                                   \
             u32 r = x87_##insn(st(s, 0), st(s, sti(i)));                                                     \
                                                                                                              \
-            status(s, (u16)r, 0);                                                                            \
+            s->x87.fsw |= r & FSW_FLAGS; /* C1 stays */                                                      \
             c->flags = r >> 16;                                                                              \
             if (pops)                                                                                        \
                 pop(s);                                                                                      \
@@ -375,26 +385,42 @@ static ALWAYS_INLINE u64 store_address(struct vcpu_state *s, struct interp *c, c
     return lin;
 }
 
+/* A store through the host. It touches memory only if no exception keeps it from storing, and happens wholly or not. */
+static void slow_store(struct vcpu_state *s, struct interp *c, const struct cell *i, unsigned size)
+{
+    struct x87_state before = s->x87, after;
+    u8 result[10];
+    u64 lin;
+
+    slow(s, c, i, result);
+    if (!stored(s))
+        return;
+    after = s->x87;
+    s->x87 = before;
+    lin = interp_ea(s, c, i, size, MEM_WRITE);
+    interp_store_bytes(c, i, lin, result, size < 8 ? size : 8);
+    if (size > 8)
+        interp_store_bytes(c, i, lin + 8, result + 8, size - 8);
+    s->x87 = after;
+}
+
 #define STORE_u16 store16
 #define STORE_u32 store32
 #define STORE_u64 store64
 #define STORE(name, insn, type, pops)                                                                        \
     X87(name)                                                                                                \
     {                                                                                                        \
-        type result;                                                                                         \
-        u64 lin;                                                                                             \
-                                                                                                             \
         x87_check(s, c, i);                                                                                  \
-        lin = store_address(s, c, i, sizeof(type));                                                          \
         if (likely(c->fp.x87_simple && valid(s, 0))) {                                                       \
+            u64 lin = store_address(s, c, i, sizeof(type));                                                  \
+            type result;                                                                                     \
+                                                                                                             \
             status(s, x87_##insn(st(s, 0), &result), 0);                                                     \
             STORE_##type(c, i, lin, result);                                                                 \
             if (pops)                                                                                        \
                 pop(s);                                                                                      \
         } else {                                                                                             \
-            slow(s, c, i, &result);                                                                          \
-            if (stored(s))                                                                                   \
-                STORE_##type(c, i, lin, result);                                                             \
+            slow_store(s, c, i, sizeof(type));                                                               \
         }                                                                                                    \
         DONE;                                                                                                \
     }
@@ -409,18 +435,19 @@ STORE(fistp_m32, fist_m32, u32, 1)
 STORE(fistp_m64, fist_m64, u64, 1)
 
 /* FISTTP came with SSE3; a host without that does FISTP, rounding towards zero. `fistp`: its FOP. */
-static void slow_fisttp(struct vcpu_state *s, struct interp *c, const struct cell *i, void *result, u16 fistp)
+static void slow_fisttp(struct vcpu_state *s, struct interp *c, const struct cell *i, unsigned size,
+                        u16 fistp)
 {
     u16 fcw = s->x87.fcw;
     struct cell cell = *i;
 
     if (FP_HAS(&c->fp, SSE3)) {
-        slow(s, c, i, result);
+        slow_store(s, c, i, size);
         return;
     }
     cell.imm = fistp;
     s->x87.fcw |= FCW_RC;
-    slow(s, c, &cell, result);
+    slow_store(s, c, &cell, size);
     s->x87.fcw = fcw;
     fp_set_fcw(fcw | FCW_MASKS);
     if (s->x87.fsw & FSW_ES)
@@ -429,19 +456,16 @@ static void slow_fisttp(struct vcpu_state *s, struct interp *c, const struct cel
 #define FISTTP(name, type, fistp)                                                                            \
     X87(name)                                                                                                \
     {                                                                                                        \
-        type result;                                                                                         \
-        u64 lin;                                                                                             \
-                                                                                                             \
         x87_check(s, c, i);                                                                                  \
-        lin = store_address(s, c, i, sizeof(type));                                                          \
         if (likely(c->fp.x87_simple && valid(s, 0) && c->fp.host & FP_HOST_SSE3)) {                          \
+            u64 lin = store_address(s, c, i, sizeof(type));                                                  \
+            type result;                                                                                     \
+                                                                                                             \
             status(s, x87_##name(st(s, 0), &result), 0);                                                     \
             STORE_##type(c, i, lin, result);                                                                 \
             pop(s);                                                                                          \
         } else {                                                                                             \
-            slow_fisttp(s, c, i, &result, fistp);                                                            \
-            if (stored(s))                                                                                   \
-                STORE_##type(c, i, lin, result);                                                             \
+            slow_fisttp(s, c, i, sizeof(type), fistp);                                                       \
         }                                                                                                    \
         DONE;                                                                                                \
     }
@@ -451,32 +475,24 @@ FISTTP(fisttp_m64, u64, 7 << 8 | 7 << 3)
 
 X87(fstp_m80)
 {
-    struct x87_reg result;
-    u64 lin;
-
     x87_check(s, c, i);
-    lin = store_address(s, c, i, 10);
     if (likely(valid(s, 0))) {
-        store_bytes(c, i, lin, st(s, 0), 10);
+        /* Two stores, as on CPUs: the first one stays when the second faults. */
+        u64 lin = interp_ea(s, c, i, 10, MEM_WRITE);
+
+        store64(c, i, lin, st(s, 0)->mantissa);
+        store16(c, i, lin + 8, st(s, 0)->sign_exponent);
         status(s, 0, 0);
         pop(s);
     } else {
-        slow(s, c, i, &result);
-        if (stored(s))
-            store_bytes(c, i, lin, &result, 10);
+        slow_store(s, c, i, 10);
     }
     DONE;
 }
 X87(fbstp)
 {
-    u8 result[10];
-    u64 lin;
-
     x87_check(s, c, i);
-    lin = store_address(s, c, i, 10);
-    slow(s, c, i, result);
-    if (stored(s))
-        store_bytes(c, i, lin, result, 10);
+    slow_store(s, c, i, 10);
     DONE;
 }
 X87(fst_sti)
@@ -545,6 +561,7 @@ X87(ffree)
 {
     x87_check(s, c, i);
     s->x87.tags &= ~(1 << physical(s, sti(i)));
+    status(s, 0, 0);
     DONE;
 }
 X87(fincstp)
@@ -571,8 +588,9 @@ X87(fnop)
     ROW_R(F##NAME##_ST0_STi, f##name##_st0)                                                                  \
     ROW_R(F##NAME##_STi_ST0, f##name##_sti)                                                                  \
     ROW_R(F##NAME##P_STi_ST0, f##name##p_sti)                                                                \
-    ROW_M(F##NAME##_Md, f##name##_m32) ROW_M(F##NAME##_Mq, f##name##_m64)                                    \
-        ROW_M(FI##NAME##_Mw, fi##name##_m16) ROW_M(FI##NAME##_Md, fi##name##_m32)
+    ROW_M(F##NAME##_Md, f##name##_m32)                                                                       \
+    ROW_M(F##NAME##_Mq, f##name##_m64)                                                                       \
+    ROW_M(FI##NAME##_Mw, fi##name##_m16) ROW_M(FI##NAME##_Md, fi##name##_m32)
 
 /* clang-format off */
 const struct interp_row interp_x87_rows[] = {

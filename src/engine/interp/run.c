@@ -415,6 +415,7 @@ static int interp_attach(struct vcpu *vcpu, struct error *err)
         return -1;
     }
     interp_fp_init(c);
+    c->rotate_keeps_of = flags_rotate_keeps_of();
     vcpu->engine_vcpu = c;
     interp_tlb_flush(c, false);
     return 0;
