@@ -1,0 +1,152 @@
+/*
+ * What is not compared with the real CPU in user mode, and why.
+ */
+#include <cpuid.h>
+#include <string.h>
+
+#include "insn.h"
+#include "x86/cpu_features.h"
+
+static const char time_or_chance[] = "differs from one execution to the next";
+static const char hosts_own[] = "tells of the machine that executes it";
+static const char tables[] = "uses the tables of the host's kernel: test kernels in guest/";
+static const char kernel_entry[] = "enters the host's kernel";
+static const char own_thread[] = "would take the test program's thread pointer or data segments away";
+static const char intercepted[] = "the host's hypervisor or kernel answers it";
+
+/* By mnemonic; a name that ends in * stands for all that begin so. */
+static const struct {
+    const char *mnemonic, *reason;
+} by_mnemonic[] = {
+    {"RDTSC", time_or_chance},
+    {"RDTSCP", time_or_chance},
+    {"RDPMC", time_or_chance},
+    {"RDRAND", time_or_chance},
+    {"RDSEED", time_or_chance},
+    {"CPUID", hosts_own},
+    {"RDPID", hosts_own},
+    {"XGETBV", hosts_own},
+    {"SGDT", hosts_own},
+    {"SIDT", hosts_own},
+    {"SLDT", hosts_own},
+    {"STR", hosts_own},
+    {"SMSW", hosts_own},
+    {"LAR", tables},
+    {"LSL", tables},
+    {"VERR", tables},
+    {"VERW", tables},
+    {"CALLF", tables},
+    {"JMPF", tables},
+    {"RETF", tables},
+    {"IRET*", tables},
+    {"LDS", tables},
+    {"LES", tables},
+    {"LSS", tables},
+    {"LFS", tables},
+    {"LGS", tables},
+    {"INT", kernel_entry},
+    {"INT1", kernel_entry},
+    {"SYSCALL", kernel_entry},
+    {"SYSENTER", kernel_entry},
+    {"SYSEXIT", kernel_entry},
+    {"SYSRET", kernel_entry},
+    {"RDFSBASE", own_thread},
+    {"RDGSBASE", own_thread},
+    {"WRFSBASE", own_thread},
+    {"WRGSBASE", own_thread},
+    {"VMCALL", intercepted},
+    {"VMMCALL", intercepted},
+    {"MONITOR*", intercepted},
+    {"MWAIT*", intercepted},
+    {"UMONITOR", time_or_chance},
+    {"UMWAIT", time_or_chance},
+    {"TPAUSE", time_or_chance},
+};
+
+/* By row. */
+static const struct {
+    u16 op;
+    const char *reason;
+} by_row[] = {
+    {OP_MOV_Sw_Ew, tables}, {OP_POP_ES, tables}, {OP_POP_SS, tables},
+    {OP_POP_DS, tables},    {OP_POP_FS, tables}, {OP_POP_GS, tables},
+};
+
+static bool matches(const char *pattern, const char *mnemonic)
+{
+    size_t n = strlen(pattern);
+
+    return pattern[n - 1] == '*' ? !strncmp(pattern, mnemonic, n - 1) : !strcmp(pattern, mnemonic);
+}
+
+const char *excluded(u16 op)
+{
+    if (x86_ops[op].attributes & X86_OP_LATER)
+        return "nothing executes it yet";
+    if (!host_has(op))
+        return "absent on this host";
+    for (size_t n = 0; n < ARRAY_SIZE(by_mnemonic); n++)
+        if (matches(by_mnemonic[n].mnemonic, x86_ops[op].mnemonic))
+            return by_mnemonic[n].reason;
+    for (size_t n = 0; n < ARRAY_SIZE(by_row); n++)
+        if (by_row[n].op == op)
+            return by_row[n].reason;
+    return NULL;
+}
+
+/* Where CPUID tells of a feature. */
+static const struct {
+    u32 leaf, subleaf;
+    u8 reg, bit;
+} features[X86_FEATURE_COUNT] = {
+#define FEATURE(id, name, leaf, subleaf, reg, bit, ...)                                                      \
+    [X86_FEATURE_##id] = {leaf, subleaf, CPUID_##reg, bit},
+    X86_FEATURES(FEATURE)
+#undef FEATURE
+};
+
+bool host_has(u16 op)
+{
+    static enum { UNKNOWN, NO, YES } known[X86_FEATURE_COUNT] = {[X86_FEATURE_NONE] = YES};
+    unsigned f = x86_ops[op].feature;
+    u32 r[4];
+
+    if (known[f] == UNKNOWN) /* CPUID takes long in a virtual machine */
+        known[f] = __get_cpuid_count(features[f].leaf, features[f].subleaf, &r[0], &r[1], &r[2], &r[3]) &&
+                           r[features[f].reg] >> features[f].bit & 1
+                       ? YES
+                       : NO;
+    return known[f] == YES;
+}
+
+/* Images of many parts: which of them the CPU touches first, and so what CR2 tells, is its own affair. */
+bool address_ignored(const struct insn_case *test)
+{
+    static const char *const images[] = {"FLDENV",   "FNSTENV", "FRSTOR",  "FNSAVE",  "FXSAVE*",
+                                         "FXRSTOR*", "XSAVE*",  "XRSTOR*", "MASKMOV*"};
+
+    for (size_t n = 0; n < ARRAY_SIZE(images); n++)
+        if (matches(images[n], x86_ops[test->insn.op].mnemonic))
+            return true;
+    return false;
+}
+
+u64 flags_ignored(const struct insn_case *test)
+{
+    return 0;
+}
+
+/* With overflow or underflow unmasked, a result is inexact if it would not fit with an unbounded exponent; masked, as the
+   interpreter executes it, every overflow and many an underflow is. Nobody sees the result (docs/quirks.md). */
+u32 mxcsr_ignored(const struct insn_case *test, const struct insn_outcome *host)
+{
+    u32 mxcsr;
+
+    memcpy(&mxcsr, host->s.fx + 24, 4);
+    if (host->vector != VEC_XM)
+        return 0;
+    /* Dot products: an exception of the products keeps the sums from being made. */
+    if (!strncmp(x86_ops[test->insn.op].mnemonic, "DPP", 3))
+        return 0x3f;
+    return mxcsr & ~mxcsr >> 7 & 0x18 ? 0x20 : 0;
+}

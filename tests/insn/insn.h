@@ -1,0 +1,129 @@
+/*
+ * Instructions against the real CPU: one case is one instruction with all the state that it sees. It runs natively in this
+ * process and in a guest of the interpreter, at the same addresses, and both outcomes are compared.
+ *
+ *   native.c     the native leg: sigreturn into the instruction, a signal handler takes the outcome
+ *   guest.c      the other leg: a VM in long mode, user mode, no devices
+ *   encode.c     bytes of an instruction from its row in the opcode table
+ *   generate.c   state around the bytes: operands from edge values, memory operands aimed into the data window
+ *   exclusions.c what cannot be compared so, and why
+ *   cases.c      cases written by hand
+ *   test_insn.c  runs them all, reports the rows that have no case; runs one case again by hand
+ */
+#ifndef TESTS_INSN_H
+#define TESTS_INSN_H
+
+#include <stdio.h>
+
+#include "base/types.h"
+#include "x86/decode.h"
+#include "x86/vcpu_state.h"
+
+/*
+ * Where things are, in both legs. The code page is executable and writable and full of INT3, the page after it is not
+ * mapped. The data window is two writable pages, a read-only one, and again nothing.
+ */
+enum {
+    CODE_BASE = 0x10000000,
+    CODE_SIZE = 0x1000,
+    CODE_OFFSET = 0x800, /* of most instructions */
+    DATA_BASE = 0x20000000,
+    DATA_WRITABLE = 0x2000,
+    DATA_SIZE = 0x3000,
+    /* 16-bit code has its segments from the LDT: CS begins at CODE_BASE; DS, ES and SS here, 64 KiB each. */
+    DATA_BASE16 = DATA_BASE - 0x4000,
+};
+
+struct insn_state {
+    u8 fx[512] __attribute__((aligned(16))); /* as FXSAVE64 stores it: x87, MXCSR, XMM */
+    u64 gpr[16];
+    u64 rip; /* in 16-bit code, from CODE_BASE on */
+    u64 rflags;
+};
+
+struct insn_case {
+    u8 mode; /* enum x86_code_size */
+    u8 length;
+    u8 code[X86_MAX_INSN];
+    struct x86_insn insn; /* decoded */
+    struct insn_state in;
+    u8 data[DATA_SIZE];
+    u64 seed; /* what the generator made it from */
+};
+
+/* How the instruction ended: vector 3 when it ran and met the INT3 behind it, else the exception. */
+struct insn_outcome {
+    struct insn_state s;
+    unsigned vector;
+    u64 error, cr2;
+    u8 data[DATA_SIZE];
+};
+enum { VECTOR_TIMEOUT = 256 };
+
+/* ---- legs ---- */
+
+/* Map the windows, install handlers. `read_only`: what the last page of the data window holds for good. */
+void native_start(const u8 *read_only);
+/* Take the signals (again: cmocka takes them for itself at the start of every test). */
+void native_catch(void);
+void native_run(const struct insn_case *test, struct insn_outcome *out);
+
+struct guest;
+struct guest *guest_new(const u8 *read_only);
+void guest_free(struct guest *guest);
+void guest_run(struct guest *guest, const struct insn_case *test, struct insn_outcome *out);
+
+/* ---- making cases ---- */
+
+/* A stream of random numbers; every stream of one seed is the same. */
+struct random {
+    u64 state;
+};
+u64 random_next(struct random *r);
+static inline u64 random_below(struct random *r, u64 n)
+{
+    return random_next(r) % n;
+}
+static inline bool random_chance(struct random *r, unsigned one_in)
+{
+    return !random_below(r, one_in);
+}
+
+/* An instruction with the displacement of its memory operand, so that it can be aimed. */
+struct encoded {
+    u8 bytes[32]; /* random bytes after the end */
+    unsigned length;
+    unsigned disp_at, disp_size; /* 0: none */
+};
+/* Bytes that decode to row `op` in this mode, with prefixes and operands at random; false when none was found. */
+bool encode(u16 op, u8 mode, struct random *r, struct encoded *e);
+
+/* The initial contents of the data window, the same for every case but where operands were put. */
+void data_background(u8 data[DATA_SIZE]);
+/* Make the case of (op, mode, seed), or of given bytes. false: no such instruction, or one that is excluded. */
+bool generate(u16 op, u8 mode, u64 seed, struct insn_case *test);
+bool generate_from(const struct encoded *e, u8 mode, u64 seed, struct insn_case *test);
+
+/* Why a row is not compared, or NULL. The reason says where it is tested instead. */
+const char *excluded(u16 op);
+/* The host has what the row needs. */
+bool host_has(u16 op);
+/* The address of a page fault is not compared. */
+bool address_ignored(const struct insn_case *test);
+/* Arithmetic flags that are not compared after this instruction. */
+u64 flags_ignored(const struct insn_case *test);
+/* MXCSR bits that are not compared after this outcome. */
+u32 mxcsr_ignored(const struct insn_case *test, const struct insn_outcome *host);
+
+/* Cases written by hand: text of the instruction's bytes, and what differs from the usual state. */
+struct written_case {
+    u8 mode;
+    const char *code;  /* hex */
+    const char *setup; /* "rax=8000000000000000 cl=3f flags=cf fcw=0340 st0=... [20000100]=..." */
+};
+extern const struct written_case written_cases[];
+extern const size_t written_case_count;
+/* Fill a case in from its text; stops the program with a message when it cannot be read. */
+void written_case_make(const struct written_case *text, struct insn_case *test);
+
+#endif

@@ -1,0 +1,196 @@
+/*
+ * The native leg. rt_sigreturn loads the whole state of a case, CS included, and so enters the instruction in 64-, 32- or
+ * 16-bit code; INT3 or an exception ends it, and the signal handler, on its own stack, copies the outcome and leaves for
+ * native_run by longjmp. Two system calls a case and no process.
+ *
+ * What the kernel does to the state on this way: RF is set in the flags of a fault; DS, ES, FS and GS stay as they are.
+ */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <ucontext.h>
+#include <unistd.h>
+#include <asm/ldt.h>
+
+#include "insn.h"
+
+enum {
+    SELECTOR_CODE64 = 0x33,
+    SELECTOR_CODE32 = 0x23,
+    SELECTOR_DATA = 0x2b,
+    LDT_CODE16 = 0 << 3 | 7,
+    LDT_DATA16 = 1 << 3 | 7,
+    XSAVE_SPACE =
+        16384, /* of the signal frame: more than any XSAVE area that a kernel hands out without being asked */
+    XSTATE_BV = 512,
+    TIMEOUT_SECONDS = 2,
+};
+
+static struct {
+    ucontext_t template; /* of a frame that the kernel made: flags and reserved fields */
+    ucontext_t frame;
+    u8 fp[XSAVE_SPACE] __attribute__((aligned(64)));
+    struct insn_outcome *out;
+    sigjmp_buf back;
+    bool running;
+    u8 stack[65536];
+} native;
+
+static void must(bool ok, const char *what)
+{
+    if (!ok) {
+        perror(what);
+        exit(2);
+    }
+}
+
+static void take_outcome(const siginfo_t *info, const ucontext_t *context)
+{
+    static const u8 order[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
+                                 REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
+    const greg_t *g = context->uc_mcontext.gregs;
+    struct insn_outcome *out = native.out;
+
+    for (unsigned n = 0; n < 16; n++)
+        out->s.gpr[n] = (u64)g[order[n]];
+    out->s.rip = (u64)g[REG_RIP];
+    out->s.rflags = (u64)g[REG_EFL];
+    memcpy(out->s.fx, context->uc_mcontext.fpregs, 512);
+    out->vector = info->si_signo == SIGVTALRM ? VECTOR_TIMEOUT : (unsigned)g[REG_TRAPNO];
+    out->error = (u64)g[REG_ERR];
+    out->cr2 = (u64)g[REG_CR2];
+}
+
+static void on_signal(int number, siginfo_t *info, void *context)
+{
+    /* The kernel leaves AC, NT and ID as the case had them. */
+    asm volatile(
+        "lea -128(%%rsp), %%rsp\n\tpushfq\n\tandl $0xffdbbfff, (%%rsp)\n\tpopfq\n\tlea 128(%%rsp), %%rsp"
+        :
+        :
+        : "memory", "cc");
+    if (!native.running) {
+        if (number == SIGVTALRM)
+            return;
+        signal(number, SIG_DFL);
+        raise(number);
+        return;
+    }
+    native.running = false;
+    take_outcome(info, context);
+    siglongjmp(native.back, 1);
+}
+
+static void on_template(int number, siginfo_t *info, void *context)
+{
+    const ucontext_t *c = context;
+    u32 extended_size; /* of the area (struct _fpx_sw_bytes) */
+
+    native.template = *c;
+    memcpy(&extended_size, (const u8 *)c->uc_mcontext.fpregs + 468, 4);
+    must(extended_size < XSAVE_SPACE, "XSAVE area of the signal frame is too large for the test");
+    memcpy(native.fp, c->uc_mcontext.fpregs, extended_size);
+}
+
+static void ldt_entry(unsigned number, u32 base, unsigned contents)
+{
+    struct user_desc d = {
+        .entry_number = number, .base_addr = base, .limit = 0xffff, .contents = contents, .useable = 1};
+
+    must(!syscall(SYS_modify_ldt, 0x11, &d, sizeof(d)), "modify_ldt");
+}
+
+static void map(u64 base, u64 size, int protection)
+{
+    must(mmap((void *)base, size, protection,
+              MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_POPULATE, -1, 0) == (void *)base,
+         "mmap of the test window");
+}
+
+void native_start(const u8 *read_only)
+{
+    struct sigaction action = {.sa_sigaction = on_template, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
+    stack_t stack = {.ss_sp = native.stack, .ss_size = sizeof(native.stack)};
+
+    map(CODE_BASE, CODE_SIZE, PROT_READ | PROT_WRITE | PROT_EXEC);
+    memset((void *)(u64)CODE_BASE, 0xcc, CODE_SIZE);
+    map(DATA_BASE, DATA_SIZE, PROT_READ | PROT_WRITE);
+    memcpy((void *)(u64)(DATA_BASE + DATA_WRITABLE), read_only, DATA_SIZE - DATA_WRITABLE);
+    must(!mprotect((void *)(u64)(DATA_BASE + DATA_WRITABLE), DATA_SIZE - DATA_WRITABLE, PROT_READ),
+         "mprotect");
+    ldt_entry(0, CODE_BASE, 2);
+    ldt_entry(1, DATA_BASE16, 0);
+
+    must(!sigaltstack(&stack, NULL), "sigaltstack");
+    must(!sigaction(SIGUSR1, &action, NULL), "sigaction");
+    raise(SIGUSR1);
+    native_catch();
+}
+
+void native_catch(void)
+{
+    static const int signals[] = {SIGTRAP, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGVTALRM};
+    struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
+
+    for (unsigned n = 0; n < ARRAY_SIZE(signals); n++)
+        must(!sigaction(signals[n], &action, NULL), "sigaction");
+}
+
+/* Against endless loops; of this process's own time, so that a busy machine does not matter. */
+static void set_timer(unsigned seconds)
+{
+    struct itimerval t = {.it_value = {.tv_sec = seconds}};
+
+    setitimer(ITIMER_VIRTUAL, &t, NULL);
+}
+
+static void make_frame(const struct insn_case *test)
+{
+    static const u8 order[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
+                                 REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
+    ucontext_t *f = &native.frame;
+    greg_t *g = f->uc_mcontext.gregs;
+    u64 cs = test->mode == X86_CODE64   ? SELECTOR_CODE64
+             : test->mode == X86_CODE32 ? SELECTOR_CODE32
+                                        : LDT_CODE16;
+    u64 ss = test->mode == X86_CODE16 ? LDT_DATA16 : SELECTOR_DATA;
+    u64 components = 3; /* x87 and SSE; the others become initial */
+
+    *f = native.template;
+    f->uc_mcontext.fpregs = (fpregset_t)native.fp;
+    for (unsigned n = 0; n < 16; n++)
+        g[order[n]] = (greg_t)test->in.gpr[n];
+    g[REG_RIP] = (greg_t)test->in.rip;
+    g[REG_EFL] = (greg_t)test->in.rflags;
+    g[REG_CSGSFS] = (greg_t)(cs | ss << 48);
+    memcpy(native.fp, test->in.fx, 464); /* what follows is the kernel's */
+    memcpy(native.fp + XSTATE_BV, &components, 8);
+}
+
+void native_run(const struct insn_case *test, struct insn_outcome *out)
+{
+    static unsigned runs;
+    u8 *code = (u8 *)(u64)CODE_BASE + (test->in.rip & 0xfff);
+    unsigned data_selector = test->mode == X86_CODE16 ? LDT_DATA16 : SELECTOR_DATA;
+
+    if (!(runs++ % 1024))
+        set_timer(TIMEOUT_SECONDS);
+    memcpy(code, test->code, test->length);
+    memcpy((void *)(u64)DATA_BASE, test->data, DATA_WRITABLE);
+    make_frame(test);
+    native.out = out;
+    if (!sigsetjmp(native.back, 0)) {
+        asm volatile("mov %0, %%ds\n\tmov %0, %%es" : : "r"(data_selector));
+        native.running = true;
+        asm volatile("mov %[frame], %%rsp\n\tmov %[number], %%eax\n\tsyscall\n\tud2"
+                     :
+                     : [frame] "r"(&native.frame), [number] "i"(SYS_rt_sigreturn)
+                     : "rax", "memory");
+    }
+    memcpy(out->data, (void *)(u64)DATA_BASE, DATA_SIZE);
+    memset(code, 0xcc, test->length);
+}
