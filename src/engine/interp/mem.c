@@ -406,10 +406,11 @@ void interp_tlb_protect(struct interp *c, struct mem_block *block, u64 offset)
 
 /* ---- accesses ---- */
 
-/* Cut a linear address that ran over the top of the address space. */
-static u64 wrap_linear(const struct interp *c, u64 lin)
+/* `n` bytes after a linear address. Outside 64-bit code it wraps at 4 GiB; but what 32-bit code in long mode makes the CPU
+   touch by itself (IDT, GDT, TSS, stacks) may lie above. */
+static u64 linear_after(const struct interp *c, u64 lin, unsigned n)
 {
-    return (c->mode & MODE_CODE_MASK) == MODE_CODE64 ? lin : (u32)lin;
+    return (c->mode & MODE_CODE_MASK) == MODE_CODE64 || lin >> 32 ? lin + n : (u32)(lin + n);
 }
 
 static u64 host_load(const void *host, unsigned size)
@@ -475,7 +476,7 @@ static void check_both_pages(struct interp *c, const struct cell *i, unsigned ri
                              enum mem_access access)
 {
     struct tlb_entry scratch;
-    u64 last = wrap_linear(c, lin + size - 1);
+    u64 last = linear_after(c, lin, size - 1);
 
     if (((lin ^ last) & PAGE_MASK) == 0)
         return;
@@ -502,7 +503,7 @@ static void load_any(struct interp *c, const struct cell *i, unsigned rights, u6
         memcpy(to, &value, n);
         to += n;
         size -= n;
-        lin = wrap_linear(c, lin + n);
+        lin = linear_after(c, lin, n);
     }
 }
 
@@ -523,7 +524,7 @@ static void store_any(struct interp *c, const struct cell *i, unsigned rights, u
         page_store(c, i, e, lin, n, value);
         from += n;
         size -= n;
-        lin = wrap_linear(c, lin + n);
+        lin = linear_after(c, lin, n);
     }
 }
 
