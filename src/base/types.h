@@ -17,21 +17,27 @@ typedef int64_t i64;
 typedef unsigned __int128 u128;
 typedef __int128 i128;
 
-#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+#define ARRAY_SIZE(a)                   (sizeof(a) / sizeof((a)[0]))
 #define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
-#define likely(x) __builtin_expect(!!(x), 1)
+#define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
 /* On every function whose failure must not be ignored. */
-#define MUST_CHECK __attribute__((warn_unused_result))
+#define MUST_CHECK             __attribute__((warn_unused_result))
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
 
 #define KIB(n) ((u64)(n) << 10)
 #define MIB(n) ((u64)(n) << 20)
 #define GIB(n) ((u64)(n) << 30)
 
-static inline u64 align_up(u64 v, u64 power_of_two) { return (v + power_of_two - 1) & ~(power_of_two - 1); }
-static inline u64 align_down(u64 v, u64 power_of_two) { return v & ~(power_of_two - 1); }
+static inline u64 align_up(u64 v, u64 power_of_two)
+{
+    return (v + power_of_two - 1) & ~(power_of_two - 1);
+}
+static inline u64 align_down(u64 v, u64 power_of_two)
+{
+    return v & ~(power_of_two - 1);
+}
 
 #endif

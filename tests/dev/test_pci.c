@@ -144,8 +144,8 @@ static void test_mechanism(void **state)
     assert_int_equal(cfg_read(f, A, 8, 4), 0x01020304);
     assert_int_equal(cfg_read(f, A, 0x2c, 4), 0xdef09abc);
     assert_int_equal(cfg_read(f, B, 0, 2), 0x1234);
-    assert_int_equal(cfg_read(f, A + 1, 0, 4), 0xffffffff);                     /* no such function */
-    port_write(&f->ports, ADDRESS, 4, A << 8);                                  /* not enabled */
+    assert_int_equal(cfg_read(f, A + 1, 0, 4), 0xffffffff); /* no such function */
+    port_write(&f->ports, ADDRESS, 4, A << 8);              /* not enabled */
     assert_int_equal(port_read(&f->ports, DATA, 4), 0xffffffff);
     port_write(&f->ports, ADDRESS, 4, 1u << 31 | 1 << 16 | A << 8); /* bus 1 */
     assert_int_equal(port_read(&f->ports, DATA, 4), 0xffffffff);

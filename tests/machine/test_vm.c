@@ -204,7 +204,8 @@ static void test_host_idle_wakes_for_a_timer(void **state)
     timer_arm(&timer, 1000000);
     assert_int_equal(vm_run(fake.vm, UINT64_MAX), VM_STOP_REQUEST);
     assert_true(clock_now(&fake.vm->clock) >= 1000000);
-    assert_in_range(fake.vm->vcpus[0]->state.icount, 0, 1); /* 0 on a host so slow that the time had come before */
+    assert_in_range(fake.vm->vcpus[0]->state.icount, 0,
+                    1); /* 0 on a host so slow that the time had come before */
     vm_free(fake.vm);
 }
 

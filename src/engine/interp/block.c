@@ -559,7 +559,8 @@ struct block *block_lookup(struct interp *c)
     at.host = fetch_host(c, code64 ? rip : (u32)(cs_base + rip), &at.mem, &at.mem_offset);
     h = hash_of(at.host, rip);
     for (link = &c->blocks->hash[h]; (b = *link); link = &b->hash_next) {
-        while (b && b->mode == BLOCK_DEAD) /* code that is rewritten again and again would make the chain long */
+        while (b &&
+               b->mode == BLOCK_DEAD) /* code that is rewritten again and again would make the chain long */
             b = *link = b->hash_next;
         if (!b || (b->rip == rip && b->mode == c->mode && b->cs_base == cs_base && b->cs_limit == cs_limit &&
                    b->page + b->offset == (u64)(uintptr_t)at.host && second_page_matches(c, b)))

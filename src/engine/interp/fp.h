@@ -542,8 +542,9 @@ X87_LOAD(DEFINE)
     F(fst_m32, "fstps", u32)                                                                                 \
     F(fst_m64, "fstpl", u64)                                                                                 \
     F(fist_m16, "fistps", u16)                                                                               \
-    F(fist_m32, "fistpl", u32) F(fist_m64, "fistpll", u64) F(fisttp_m16, "fisttps", u16)                     \
-        F(fisttp_m32, "fisttpl", u32) F(fisttp_m64, "fisttpll", u64)
+    F(fist_m32, "fistpl", u32)                                                                               \
+    F(fist_m64, "fistpll", u64)                                                                              \
+    F(fisttp_m16, "fisttps", u16) F(fisttp_m32, "fisttpl", u32) F(fisttp_m64, "fisttpll", u64)
 #define DEFINE(name, insn, type)                                                                             \
     static FP_ALWAYS_INLINE u16 x87_##name(const struct x87_reg *a, type *b)                                 \
     {                                                                                                        \

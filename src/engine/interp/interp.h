@@ -181,7 +181,7 @@ struct interp {
     u64 seg_base[8]; /* what is added to an address by segment: 0 for all but FS and GS in 64-bit code */
 
     bool rotate_keeps_of; /* host CPU: ROL and ROR by an immediate above 1 leave OF alone (flags.h) */
-    struct interp_fp fp; /* fp.h, fpstate.h */
+    struct interp_fp fp;  /* fp.h, fpstate.h */
 
     struct vcpu *vcpu;
     struct vcpu_state *state;
