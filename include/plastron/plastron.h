@@ -256,6 +256,15 @@ int plastron_save(plastron_vm *vm, const char *file, struct plastron_error *err)
 plastron_vm *plastron_restore(const char *file, const plastron_config *host_options,
                               struct plastron_error *err);
 
+/* The same in steps, for those who want to know what is in the file first. Opening checks all of it. The configuration is
+   that of the saved machine, valid until plastron_saved_close. */
+typedef struct plastron_saved plastron_saved;
+plastron_saved *plastron_saved_open(const char *file, struct plastron_error *err);
+const plastron_config *plastron_saved_config(const plastron_saved *saved);
+plastron_vm *plastron_saved_restore(const plastron_saved *saved, const plastron_config *host_options,
+                                    struct plastron_error *err);
+void plastron_saved_close(plastron_saved *saved);
+
 #ifdef __cplusplus
 }
 #endif

@@ -45,27 +45,70 @@ static struct plastron_config *saved_config(const struct snapshot *snapshot, con
     return config;
 }
 
-plastron_vm *plastron_restore(const char *file, const plastron_config *host_options,
-                              struct plastron_error *err)
+struct plastron_saved {
+    struct snapshot *snapshot;
+    struct plastron_config *config;
+};
+
+plastron_saved *plastron_saved_open(const char *file, struct plastron_error *err)
 {
     struct error e = {{0}};
-    struct plastron_vm *vm = NULL;
-    struct snapshot *snapshot = snapshot_open(file, &e);
-    struct plastron_config *config = snapshot ? saved_config(snapshot, file, &e) : NULL;
+    struct plastron_saved *saved = calloc(1, sizeof(*saved));
 
-    if (config && host_options && config_override_host(config, host_options, &e)) {
+    if (!saved)
+        error_set(&e, "out of memory");
+    else if ((saved->snapshot = snapshot_open(file, &e)))
+        saved->config = saved_config(saved->snapshot, file, &e);
+    if (saved && saved->config)
+        return saved;
+    api_error(err, &e);
+    plastron_saved_close(saved);
+    return NULL;
+}
+
+void plastron_saved_close(plastron_saved *saved)
+{
+    if (!saved)
+        return;
+    plastron_config_free(saved->config);
+    if (saved->snapshot)
+        snapshot_close(saved->snapshot);
+    free(saved);
+}
+
+const plastron_config *plastron_saved_config(const plastron_saved *saved)
+{
+    return saved->config;
+}
+
+plastron_vm *plastron_saved_restore(const plastron_saved *saved, const plastron_config *host_options,
+                                    struct plastron_error *err)
+{
+    struct error e = {{0}};
+    struct plastron_config *config = config_copy(saved->config);
+    struct plastron_vm *vm = NULL;
+
+    if (!config)
+        error_set(&e, "out of memory");
+    else if (host_options && config_override_host(config, host_options, &e))
         plastron_config_free(config);
-        config = NULL;
-    }
-    if (config)
+    else
         vm = vm_create(config, true, &e);
-    if (vm && snapshot_restore(snapshot, vm->machine, &e)) {
+    if (vm && snapshot_restore(saved->snapshot, vm->machine, &e)) {
         vm_discard(vm);
         vm = NULL;
     }
-    if (snapshot)
-        snapshot_close(snapshot);
     if (!vm)
         api_error(err, &e);
+    return vm;
+}
+
+plastron_vm *plastron_restore(const char *file, const plastron_config *host_options,
+                              struct plastron_error *err)
+{
+    plastron_saved *saved = plastron_saved_open(file, err);
+    plastron_vm *vm = saved ? plastron_saved_restore(saved, host_options, err) : NULL;
+
+    plastron_saved_close(saved);
     return vm;
 }

@@ -132,10 +132,20 @@ static int start_io_thread(struct plastron_vm *vm, struct error *err)
     return 0;
 }
 
+static int start_trace(struct plastron_vm *vm, struct error *err)
+{
+    struct trace_config trace;
+
+    config_trace(vm->config, &trace);
+    if (trace.kinds)
+        vm->trace = trace_sink_new(&trace, err);
+    free(trace.file);
+    return trace.kinds && !vm->trace ? -1 : 0;
+}
+
 static int wire(struct plastron_vm *vm, bool for_restore, struct error *err)
 {
     const struct plastron_config *config = vm->config;
-    struct trace_config trace;
     struct pc_config pc = {
         .vm = {.name = vm->name,
                .ram_size = config_memory(config),
@@ -156,20 +166,15 @@ static int wire(struct plastron_vm *vm, bool for_restore, struct error *err)
     if (pc.vm.clock == CLOCK_ICOUNT)
         pc.vm.random_seed = 1; /* two runs are the same: any constant */
     config_cpu(config, &pc.vm.cpu);
-    config_trace(config, &trace);
     vm->loop = event_loop_new(err);
     if (!vm->loop || open_disks(vm, &pc, err))
         return -1;
-    if (trace.kinds) {
-        vm->trace = trace_sink_new(&trace, err);
-        free(trace.file);
-        if (!vm->trace)
-            return -1;
-    }
     if (open_serial(vm, &pc, err) || open_debugcons(vm, &pc, err))
         return -1;
     vm->machine = pc_new(&pc, for_restore, err);
     if (!vm->machine)
+        return -1;
+    if (start_trace(vm, err)) /* last, as it makes a file */
         return -1;
     vm->machine->on_event = machine_event;
     vm->machine->on_event_opaque = vm;

@@ -104,8 +104,8 @@ static char *crash_report(plastron_vm *vm)
     return plastron_register_report(vm, regs.activity == SHUT_DOWN ? vcpu : 0);
 }
 
-/* What is said at the end, and the exit status. */
-static int report(const struct arguments *arguments, struct run *run)
+/* Write to `out` what is said at the end. Returns the exit status. */
+static int report(const struct arguments *arguments, struct run *run, FILE *out)
 {
     char *registers = run->reason == PLASTRON_STOP_CRASH ? crash_report(run->vm) : NULL;
     int status = run->reason == PLASTRON_STOP_CRASH        ? 2
@@ -129,74 +129,30 @@ static int report(const struct arguments *arguments, struct run *run)
             json_object_set_new(json, "registers", json_string(registers));
         if (run->reason == PLASTRON_STOP_ERROR)
             json_object_set_new(json, "error", json_string(plastron_stop_text(run->vm)));
-        json_dumpf(json, stderr, JSON_COMPACT);
-        fputc('\n', stderr);
+        json_dumpf(json, out, JSON_COMPACT);
+        fputc('\n', out);
         json_decref(json);
     } else {
         if (run->reason == PLASTRON_STOP_ERROR)
-            fprintf(stderr, "plastron: %s\n", plastron_stop_text(run->vm));
+            fprintf(out, "plastron: %s\n", plastron_stop_text(run->vm));
         if (run->reason == PLASTRON_STOP_CRASH)
-            fprintf(stderr, "plastron: the guest crashed: triple fault\n%s", registers ? registers : "");
+            fprintf(out, "plastron: the guest crashed: triple fault\n%s", registers ? registers : "");
         if (*hash)
-            fprintf(stderr, "state-hash: %s\n", hash);
+            fprintf(out, "state-hash: %s\n", hash);
     }
     free(registers);
     return status;
 }
 
-static int run_vm(const struct arguments *arguments, plastron_vm *vm, int signal_fd)
+/* What is needed before there is a machine: so that a name that is taken ends the program before it has made any file. */
+static int begin(struct run *run, const struct arguments *arguments, const char *name)
 {
-    struct run run = {.vm = vm, .signal_fd = signal_fd, .stop_after = arguments->stop_after};
-    struct plastron_hooks hooks = {.size = sizeof(hooks), .condition = condition_changed};
-    struct plastron_error perr;
     struct error err;
-    pthread_t thread;
-    int status = 1;
-
-    run.target = (struct control_target){.vm = vm, .save = plastron_save, .quit = quit, .opaque = &run};
-    run.loop = event_loop_new(&err);
-    struct event_watch *signals =
-        run.loop ? event_loop_watch(run.loop, signal_fd, EVENT_READ, signal_ready, &run, &err) : NULL;
-    if (!signals) {
-        command_failed(&err);
-        goto out;
-    }
-    run.server = control_server_new(run.loop, plastron_vm_name(vm), &run.target, &err);
-    if (!run.server) {
-        command_failed(&err);
-        goto out;
-    }
-    if (plastron_set_hooks(vm, &hooks, &run, &perr)) {
-        fprintf(stderr, "plastron: %s\n", perr.text);
-        goto out;
-    }
-    if (arguments->given & CLI_PAUSED)
-        plastron_pause(vm);
-    int failed = pthread_create(&thread, NULL, vcpu_thread, &run);
-    if (failed) {
-        error_set_errno(&err, failed, "cannot start the machine's thread");
-        command_failed(&err);
-        goto out;
-    }
-    event_loop_run(run.loop);
-    pthread_join(thread, NULL);
-    while (event_loop_run_once(run.loop, 0)) /* events that were posted before the end */
-        ;
-    json_t *data = shutdown_data(run.reason);
-    control_server_event(run.server, "SHUTDOWN", data);
-    json_decref(data);
-    status = report(arguments, &run);
-out:
-    control_server_free(run.server);
-    event_loop_free(run.loop);
-    return status;
-}
-
-/* Signals that end programs are read by the loop. Blocked before any other thread is there to take them. */
-static int block_signals(void)
-{
     sigset_t signals;
 
+    *run = (struct run){.stop_after = arguments->stop_after};
+    run->target = (struct control_target){.save = plastron_save, .quit = quit, .opaque = run};
+    /* Signals that end programs are read by the loop. Blocked before any other thread is there to take them. */
     sigemptyset(&signals);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGTERM);
@@ -204,41 +160,111 @@ static int block_signals(void)
     sigaddset(&signals, SIGQUIT);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
-    return signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    run->signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    run->loop = event_loop_new(&err);
+    if (run->loop && event_loop_watch(run->loop, run->signal_fd, EVENT_READ, signal_ready, run, &err))
+        run->server = control_server_new(run->loop, name, &run->target, &err);
+    return run->server ? 0 : command_failed(&err);
 }
 
-static int run_and_free(const struct arguments *arguments, plastron_vm *vm, int signal_fd,
-                        const struct plastron_error *perr)
+static int run_vm(struct run *run, const struct arguments *arguments)
+{
+    struct plastron_hooks hooks = {.size = sizeof(hooks), .condition = condition_changed};
+    struct plastron_error perr;
+    struct error err;
+    pthread_t thread;
+
+    if (plastron_set_hooks(run->vm, &hooks, run, &perr)) {
+        fprintf(stderr, "plastron: %s\n", perr.text);
+        return 1;
+    }
+    if (arguments->given & CLI_PAUSED)
+        plastron_pause(run->vm);
+    int failed = pthread_create(&thread, NULL, vcpu_thread, run);
+    if (failed) {
+        error_set_errno(&err, failed, "cannot start the machine's thread");
+        return command_failed(&err);
+    }
+    event_loop_run(run->loop);
+    pthread_join(thread, NULL);
+    while (event_loop_run_once(run->loop, 0)) /* events that were posted before the end */
+        ;
+    json_t *data = shutdown_data(run->reason);
+    control_server_event(run->server, "SHUTDOWN", data);
+    json_decref(data);
+    /* Said when the terminal is no longer raw. */
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    int status = report(arguments, run, out ? out : stderr);
+    if (out)
+        fclose(out);
+    plastron_vm_free(run->vm);
+    run->vm = NULL;
+    fputs(text ? text : "", stderr);
+    free(text);
+    return status;
+}
+
+/* Run the machine that `begin` and the library prepared, if there is one, and clean up. Returns the exit status. */
+static int finish(struct run *run, const struct arguments *arguments, const struct plastron_error *perr)
 {
     int status = 1;
 
-    if (vm)
-        status = run_vm(arguments, vm, signal_fd);
-    else
+    run->target.vm = run->vm;
+    if (run->vm)
+        status = run_vm(run, arguments);
+    else if (perr)
         fprintf(stderr, "plastron: %s\n", perr->text);
-    plastron_vm_free(vm); /* gives the terminal back */
-    close(signal_fd);
+    plastron_vm_free(run->vm);
+    control_server_free(run->server);
+    event_loop_free(run->loop);
+    close(run->signal_fd);
     return status;
+}
+
+/* The name is decided here: the socket of that name comes before the machine. */
+static const char *name_machine(const char *name, char buffer[32])
+{
+    if (!name)
+        snprintf(buffer, 32, "vm-%d", (int)getpid());
+    return name ? name : buffer;
 }
 
 int command_run(const struct arguments *arguments)
 {
     struct plastron_error perr = {{0}};
+    struct run run;
+    char buffer[32];
 
     if (!plastron_config_get(arguments->config, "kernel", 0) &&
         !plastron_config_get(arguments->config, "firmware", 0)) {
         fprintf(stderr, "plastron: nothing to start: give --kernel FILE or --firmware FILE\n");
         return 1;
     }
-    int signal_fd = block_signals();
-    return run_and_free(arguments, plastron_vm_new(arguments->config, &perr), signal_fd, &perr);
+    if (begin(&run, arguments, name_machine(plastron_config_get(arguments->config, "name", 0), buffer)))
+        return finish(&run, arguments, NULL);
+    run.vm = plastron_vm_new(arguments->config, &perr);
+    return finish(&run, arguments, &perr);
 }
 
 int command_restore(const struct arguments *arguments)
 {
     struct plastron_error perr = {{0}};
-    int signal_fd = block_signals();
+    plastron_saved *saved = plastron_saved_open(arguments->operand[0], &perr);
+    const char *name = plastron_config_get(arguments->config, "name", 0);
+    struct run run;
+    char buffer[32];
 
-    return run_and_free(arguments, plastron_restore(arguments->operand[0], arguments->config, &perr),
-                        signal_fd, &perr);
+    if (!saved) {
+        fprintf(stderr, "plastron: %s\n", perr.text);
+        return 1;
+    }
+    if (!name)
+        name = plastron_config_get(plastron_saved_config(saved), "name", 0);
+    int failed = begin(&run, arguments, name_machine(name, buffer));
+    if (!failed)
+        run.vm = plastron_saved_restore(saved, arguments->config, &perr);
+    plastron_saved_close(saved);
+    return finish(&run, arguments, failed ? NULL : &perr);
 }

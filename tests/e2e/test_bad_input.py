@@ -91,6 +91,8 @@ BAD = [
     (["--kernel", "kernel", "--debugcon", "missing/log"], ["missing/log"]),
     (["--kernel", "kernel", "--debugcon", "log,port=0x12345"], ["0x12345"]),
     (["--kernel", "kernel", "--trace", "everything"], ["everything"]),
+    (["--kernel", "kernel", "--trace", "io,file=missing/trace", "--debugcon", "log"], ["missing/trace"]),
+    (["--kernel", "missing", "--trace", "io,file=trace", "--debugcon", "log", "--serial", "file:serial"], ["missing"]),
 ]
 
 
@@ -133,7 +135,12 @@ def test_name_in_use(machine, run, files, name):
     machine("run", "--kernel", "kernel", "--serial", "none", "--name", name)
     while run("info", name).returncode != 0:
         pass
-    expect_one_line(run("run", "--kernel", "kernel", "--serial", "none", "--name", name), name)
+    before = sorted(os.listdir(files))
+    expect_one_line(run("run", "--kernel", "kernel", "--serial", "file:made", "--trace", "io,file=made2", "--name", name), name)
+    assert run("save", name, "saved").returncode == 0
+    expect_one_line(run("restore", "saved", "--serial", "file:made"), name)
+    assert sorted(os.listdir(files)) == sorted(before + ["saved"])
+    assert run("restore", "saved", "--stop-after", "0", "--name", name + "2").returncode == 0
 
 
 @pytest.mark.parametrize("words, named", [
