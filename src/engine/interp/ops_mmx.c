@@ -52,18 +52,16 @@ static ALWAYS_INLINE xmm high_half(xmm v)
     }
 
 /* F(name): as it is. */
-/* clang-format off: it moves one more name to a line of its own each time it runs */
-#define MMX_LOW(F)                                                                                           \
-    F(PADDB)                                                                                                 \
-    F(PADDW)                                                                                                 \
-    F(PADDD)                                                                                                 \
-    F(PADDQ) F(PSUBB) F(PSUBW) F(PSUBD) F(PSUBQ) F(PADDSB) F(PADDSW) F(PADDUSB) F(PADDUSW) F(PSUBSB)         \
-        F(PSUBSW) F(PSUBUSB) F(PSUBUSW) F(PMULLW) F(PMULHW) F(PMULHUW) F(PMULUDQ) F(PMADDWD) F(PSADBW)       \
-            F(PAVGB) F(PAVGW) F(PMINUB) F(PMINSW) F(PMAXUB) F(PMAXSW) F(PAND) F(PANDN) F(POR) F(PXOR)        \
-                F(PCMPEQB) F(PCMPEQW) F(PCMPEQD) F(PCMPGTB) F(PCMPGTW) F(PCMPGTD) F(PSLLW) F(PSLLD) F(PSLLQ) \
-                    F(PSRLW) F(PSRLD) F(PSRLQ) F(PSRAW) F(PSRAD) F(PMADDUBSW) F(PSIGNB) F(PSIGNW) F(PSIGND)  \
-                        F(PMULHRSW) F(PABSB) F(PABSW) F(PABSD)
-#define MMX_JOINED(F)                                                                                        \
+/* It moves one more name to a line of its own each time it runs. */
+/* clang-format off */
+#define MMX_LOW(F) \
+    F(PADDB) F(PADDW) F(PADDD) F(PADDQ) F(PSUBB) F(PSUBW) F(PSUBD) F(PSUBQ) F(PADDSB) F(PADDSW) F(PADDUSB) \
+    F(PADDUSW) F(PSUBSB) F(PSUBSW) F(PSUBUSB) F(PSUBUSW) F(PMULLW) F(PMULHW) F(PMULHUW) F(PMULUDQ) \
+    F(PMADDWD) F(PSADBW) F(PAVGB) F(PAVGW) F(PMINUB) F(PMINSW) F(PMAXUB) F(PMAXSW) F(PAND) F(PANDN) F(POR) \
+    F(PXOR) F(PCMPEQB) F(PCMPEQW) F(PCMPEQD) F(PCMPGTB) F(PCMPGTW) F(PCMPGTD) F(PSLLW) F(PSLLD) F(PSLLQ) \
+    F(PSRLW) F(PSRLD) F(PSRLQ) F(PSRAW) F(PSRAD) F(PMADDUBSW) F(PSIGNB) F(PSIGNW) F(PSIGND) F(PMULHRSW) \
+    F(PABSB) F(PABSW) F(PABSD)
+#define MMX_JOINED(F) \
     F(PACKSSWB) F(PACKUSWB) F(PACKSSDW) F(PHADDW) F(PHADDD) F(PHADDSW) F(PHSUBW) F(PHSUBD) F(PHSUBSW)
 /* clang-format on */
 /* Interleaving the low halves: PUNPCKL's result is the low half (and its operand is 32 bits), PUNPCKH's the high. */
