@@ -287,8 +287,8 @@ static const struct plastron_option options[] = {
                        .repeat = true,
                        .host = true,
                        .help = "Where the next of the four serial lines goes: this terminal (Ctrl-A X ends "
-                               "the machine, Ctrl-A A sends "
-                               "Ctrl-A), a file, or a unix socket that `plastron console` connects to. "
+                               "the machine, Ctrl-A C lists the others), a file, or a unix socket that "
+                               "`plastron console` connects to. "
                                "Without any, the first goes to "
                                "this terminal."},
     [OPTION_DEBUGCON] =

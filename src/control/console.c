@@ -27,7 +27,7 @@ static bool write_all(int fd, const char *bytes, size_t len)
     return true;
 }
 
-/* Take the escapes out of what was typed: Ctrl-A X ends, Ctrl-A Ctrl-A (or A) is a Ctrl-A. Returns false at the end. */
+/* Take the escapes out of what was typed: Ctrl-A X ends, Ctrl-A Ctrl-A is a Ctrl-A. Returns false at the end. */
 static bool filter_escapes(bool *escaped, const char *typed, size_t len, char *out, size_t *out_len)
 {
     *out_len = 0;
@@ -42,7 +42,7 @@ static bool filter_escapes(bool *escaped, const char *typed, size_t len, char *o
         *escaped = false;
         if (c == 'x' || c == 'X')
             return false;
-        if (c == ESCAPE || c == 'a' || c == 'A')
+        if (c == ESCAPE)
             out[(*out_len)++] = ESCAPE;
     }
     return true;

@@ -1,4 +1,5 @@
 """What the program makes of guests that are no operating system: their exit status, their output, their crashes."""
+import json
 import time
 
 import pytest
@@ -89,3 +90,18 @@ def wait_for_size(path, size, timeout=TIMEOUT):
     while not path.exists() or path.stat().st_size < size:
         assert time.monotonic() < end, f"{path} did not grow to {size} bytes"
         time.sleep(0.05)
+
+
+@pytest.mark.own
+def test_json_report_of_the_end(run, tmp_path):
+    """One JSON object on standard error says how it ended."""
+    (tmp_path / "kernel").write_bytes(multiboot(out(EXIT, 3) + HALT))
+    result = run("run", "--kernel", "kernel", "--debug-exit", "--serial", "none", "--clock", "icount", "--state-hash", "--json")
+    facts = json.loads(result.stderr)
+    assert result.returncode == facts["exit-status"] == 7
+    assert facts["end"] == "debug-exit" and len(facts["state-hash"]) == 32 and facts["instructions"] > 0
+    (tmp_path / "kernel").write_bytes(multiboot(TRIPLE_FAULT))
+    result = run("run", "--kernel", "kernel", "--no-reboot", "--serial", "none", "--json")
+    facts = json.loads(result.stderr)
+    assert result.returncode == facts["exit-status"] == 2
+    assert facts["end"] == "crash" and "CR0" in facts["registers"]
