@@ -52,7 +52,7 @@ static ALWAYS_INLINE xmm high_half(xmm v)
     }
 
 /* F(name): as it is. */
-/* It moves one more name to a line of its own each time it runs. */
+/* clang-format would move one more name to a line of its own each time it runs. */
 /* clang-format off */
 #define MMX_LOW(F) \
     F(PADDB) F(PADDW) F(PADDD) F(PADDQ) F(PSUBB) F(PSUBW) F(PSUBD) F(PSUBQ) F(PADDSB) F(PADDSW) F(PADDUSB) \
