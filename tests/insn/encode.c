@@ -197,3 +197,27 @@ bool encode(u16 op, u8 mode, struct random *r, struct encoded *e)
     }
     return false;
 }
+
+bool encode_random(u8 mode, struct random *r, struct encoded *e)
+{
+    static const u8 prefixes[] = {0x66, 0x66, 0x67, 0xf2, 0xf3, 0xf0, 0x2e, 0x3e, 0x26, 0x36, 0x48, 0x4f};
+    struct x86_decode_mode decode_mode = {mode, false};
+    struct x86_insn insn;
+    u64 pick = random_next(r);
+
+    memset(e, 0, sizeof(*e));
+    for (unsigned n = pick >> 8 & 3; n; n--)
+        put(e, prefixes[random_below(r, sizeof(prefixes))]);
+    if (mode == X86_CODE64 && pick >> 16 & 1)
+        put(e, (u8)(0x40 | (pick >> 20 & 15)));
+    if (pick >> 24 & 1)
+        put(e, 0x0f);
+    if ((pick >> 24 & 7) == 1)
+        put(e, pick >> 32 & 1 ? 0x38 : 0x3a);
+    for (unsigned n = e->length; n < sizeof(e->bytes); n++)
+        e->bytes[n] = (u8)random_next(r);
+    if (x86_decode(&decode_mode, e->bytes, X86_MAX_INSN, &insn) != X86_DECODE_OK)
+        return false;
+    e->length = insn.length;
+    return true;
+}

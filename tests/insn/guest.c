@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "engine/interp/engine.h"
+#include "engine/interp/interp.h"
 #include "insn.h"
 #include "machine/vm.h"
 
@@ -142,6 +143,11 @@ struct guest *guest_new(const u8 *read_only)
     g->base.efer = EFER_LME | EFER_LMA | EFER_NXE;
     g->base.xcr0 = 3;
     return g;
+}
+
+void guest_compute(struct guest *g, bool computed)
+{
+    vcpu_interp(g->vcpu)->fp.host = computed ? 0 : fp_host_features();
 }
 
 void guest_free(struct guest *g)

@@ -71,6 +71,8 @@ void native_run(const struct insn_case *test, struct insn_outcome *out);
 struct guest;
 struct guest *guest_new(const u8 *read_only);
 void guest_free(struct guest *guest);
+/* From now on the interpreter takes (or not) the host for one that has no vector instructions beyond SSE2. */
+void guest_compute(struct guest *guest, bool computed);
 void guest_run(struct guest *guest, const struct insn_case *test, struct insn_outcome *out);
 
 /* ---- making cases ---- */
@@ -98,6 +100,9 @@ struct encoded {
 /* Bytes that decode to row `op` in this mode, with prefixes and operands at random; false when none was found. */
 bool encode(u16 op, u8 mode, struct random *r, struct encoded *e);
 
+/* Random opcode bytes with random prefixes; false when they are no instruction. */
+bool encode_random(u8 mode, struct random *r, struct encoded *e);
+
 /* The initial contents of the data window, the same for every case but where operands were put. */
 void data_background(u8 data[DATA_SIZE]);
 /* Make the case of (op, mode, seed), or of given bytes. false: no such instruction, or one that is excluded. */
@@ -115,15 +120,15 @@ u64 flags_ignored(const struct insn_case *test);
 /* MXCSR bits that are not compared after this outcome. */
 u32 mxcsr_ignored(const struct insn_case *test, const struct insn_outcome *host);
 
-/* Cases written by hand: text of the instruction's bytes, and what differs from the usual state. */
+/* Cases written by hand: bytes in hexadecimal, and the states that they meet (cases.c). */
 struct written_case {
-    u8 mode;
-    const char *code;  /* hex */
-    const char *setup; /* "rax=8000000000000000 cl=3f flags=cf fcw=0340 st0=... [20000100]=..." */
+    u8 bits; /* 64, 32 or 16 */
+    const char *code;
+    const char *setup;
 };
 extern const struct written_case written_cases[];
 extern const size_t written_case_count;
-/* Fill a case in from its text; stops the program with a message when it cannot be read. */
-void written_case_make(const struct written_case *text, struct insn_case *test);
+/* Make a case of one of the states. false: there are not so many. Stops the program when the text cannot be read. */
+bool written_case_make(const struct written_case *text, unsigned variant, struct insn_case *test);
 
 #endif

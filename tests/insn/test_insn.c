@@ -224,6 +224,13 @@ static u64 case_seed(u16 op, u8 mode, unsigned n)
     return random_next(&r) | 1;
 }
 
+static void finish(unsigned failures_before)
+{
+    memset(run.failures_of, 0, sizeof(run.failures_of));
+    if (run.failures != failures_before)
+        fail_msg("%u cases differ", run.failures - failures_before);
+}
+
 static void random_cases(u8 mode)
 {
     static struct insn_case test;
@@ -237,9 +244,45 @@ static void random_cases(u8 mode)
             if (generate(op, mode, case_seed(op, mode, n), &test))
                 run_case(&test, false);
     }
-    memset(run.failures_of, 0, sizeof(run.failures_of));
-    if (run.failures != before)
-        fail_msg("%u cases differ", run.failures - before);
+    finish(before);
+}
+
+/* Bytes as they come: prefixes in any order and number, forms that no notation tells. */
+static void test_random_bytes(void **state)
+{
+    static struct insn_case test;
+    unsigned before = run.failures;
+
+    native_catch();
+    for (u8 mode = X86_CODE16; mode <= X86_CODE64; mode++)
+        for (unsigned n = 0; n < run.count * 500; n++) {
+            u64 seed = case_seed(0, mode, n);
+            struct random r = {seed};
+            struct encoded e;
+
+            if (encode_random(mode, &r, &e) && generate_from(&e, mode, seed, &test) && wanted(test.insn.op))
+                run_case(&test, false);
+        }
+    finish(before);
+}
+
+/* Vector instructions as on a host that has SSE2 only. */
+static void test_computed(void **state)
+{
+    static struct insn_case test;
+    unsigned before = run.failures;
+
+    native_catch();
+    guest_compute(run.guest, true);
+    for (u16 op = 1; op < OP_COUNT; op++) {
+        if (excluded(op) || !wanted(op) || !(x86_ops[op].attributes & (X86_OP_SSE | X86_OP_MMX | X86_OP_X87)))
+            continue;
+        for (unsigned n = 0; n < run.count; n++)
+            if (generate(op, X86_CODE64, case_seed(op, 3, n), &test))
+                run_case(&test, false);
+    }
+    guest_compute(run.guest, false);
+    finish(before);
 }
 static void test_random_64(void **state)
 {
@@ -252,6 +295,24 @@ static void test_random_32(void **state)
 static void test_random_16(void **state)
 {
     random_cases(X86_CODE16);
+}
+
+static void test_written(void **state)
+{
+    static struct insn_case test;
+    unsigned failed = 0;
+
+    native_catch();
+    for (size_t n = 0; n < written_case_count; n++)
+        for (unsigned variant = 0; written_case_make(&written_cases[n], variant, &test); variant++) {
+            run.failures_of[test.insn.op] = 0;
+            if (!run_case(&test, false)) {
+                failed++;
+                printf("    which is variant %u of {%u, \"%s\"}\n", variant, written_cases[n].bits,
+                       written_cases[n].code);
+            }
+        }
+    assert_int_equal(failed, 0);
 }
 
 /* Every row has a case in some mode, or is excluded with a reason. */
@@ -310,10 +371,10 @@ int main(int argc, char **argv)
 {
     static u8 background[DATA_SIZE];
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_coverage),
-        cmocka_unit_test(test_random_64),
-        cmocka_unit_test(test_random_32),
-        cmocka_unit_test(test_random_16),
+        cmocka_unit_test(test_coverage),  cmocka_unit_test(test_written),
+        cmocka_unit_test(test_random_64), cmocka_unit_test(test_random_32),
+        cmocka_unit_test(test_random_16), cmocka_unit_test(test_random_bytes),
+        cmocka_unit_test(test_computed),
     };
     int status;
 

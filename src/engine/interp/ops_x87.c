@@ -55,8 +55,8 @@ static ALWAYS_INLINE void status(struct vcpu_state *s, u16 sw, u16 codes)
     s->x87.fsw = (s->x87.fsw & ~(FSW_C1 | codes)) | (sw & (FSW_FLAGS | FSW_C1 | codes));
 }
 
-/* The instruction through the host with all its effects; memory operands at `operand`. */
-static void slow(struct vcpu_state *s, struct interp *c, const struct cell *i, void *operand)
+/* The instruction through the host with all its effects; memory operands at `operand`. The host executes `opcode` (a FOP). */
+static void slow_as(struct vcpu_state *s, struct interp *c, const struct cell *i, void *operand, u16 opcode)
 {
     struct x87_state *x87 = &s->x87;
     u16 pending = 0, flags = c->flags;
@@ -65,7 +65,7 @@ static void slow(struct vcpu_state *s, struct interp *c, const struct cell *i, v
         pending = x87->fsw & (FSW_FLAGS | FSW_SF);
         x87->fsw &= ~(FSW_FLAGS | FSW_SF | FSW_ES | FSW_B);
     }
-    x87_execute(x87, i->imm >> 8 & 7, (u8)i->imm, operand, &flags);
+    x87_execute(x87, opcode >> 8 & 7, (u8)opcode, operand, &flags);
     fp_set_fcw(x87->fcw | FCW_MASKS);
     c->flags = flags;
     if (x87->fsw & FSW_ES) {
@@ -77,6 +77,10 @@ static void slow(struct vcpu_state *s, struct interp *c, const struct cell *i, v
         x87->fsw |= pending;
         x87_summarise(x87);
     }
+}
+static void slow(struct vcpu_state *s, struct interp *c, const struct cell *i, void *operand)
+{
+    slow_as(s, c, i, operand, (u16)i->imm);
 }
 /* Whether `slow` has written a memory destination: not if an exception other than inexact was unmasked. */
 static bool stored(const struct vcpu_state *s)
@@ -385,14 +389,25 @@ static ALWAYS_INLINE u64 store_address(struct vcpu_state *s, struct interp *c, c
     return lin;
 }
 
-/* A store through the host. It touches memory only if no exception keeps it from storing, and happens wholly or not. */
-static void slow_store(struct vcpu_state *s, struct interp *c, const struct cell *i, unsigned size)
+#define STORE_u16 store16
+#define STORE_u32 store32
+#define STORE_u64 store64
+/*
+ * A store through the host, which executes `opcode` with the given rounding (bits of the control word). It touches memory
+ * only if no exception keeps it from storing, and happens wholly or not.
+ */
+static void slow_store_as(struct vcpu_state *s, struct interp *c, const struct cell *i, unsigned size,
+                          u16 opcode, u16 rounding)
 {
     struct x87_state before = s->x87, after;
     u8 result[10];
     u64 lin;
 
-    slow(s, c, i, result);
+    s->x87.fcw |= rounding;
+    slow_as(s, c, i, result, opcode);
+    s->x87.fcw = before.fcw;
+    if (rounding)
+        fp_set_fcw(before.fcw | FCW_MASKS);
     if (!stored(s))
         return;
     after = s->x87;
@@ -403,10 +418,11 @@ static void slow_store(struct vcpu_state *s, struct interp *c, const struct cell
         interp_store_bytes(c, i, lin + 8, result + 8, size - 8);
     s->x87 = after;
 }
+static void slow_store(struct vcpu_state *s, struct interp *c, const struct cell *i, unsigned size)
+{
+    slow_store_as(s, c, i, size, (u16)i->imm, 0);
+}
 
-#define STORE_u16 store16
-#define STORE_u32 store32
-#define STORE_u64 store64
 #define STORE(name, insn, type, pops)                                                                        \
     X87(name)                                                                                                \
     {                                                                                                        \
@@ -438,20 +454,10 @@ STORE(fistp_m64, fist_m64, u64, 1)
 static void slow_fisttp(struct vcpu_state *s, struct interp *c, const struct cell *i, unsigned size,
                         u16 fistp)
 {
-    u16 fcw = s->x87.fcw;
-    struct cell cell = *i;
-
-    if (FP_HAS(&c->fp, SSE3)) {
+    if (FP_HAS(&c->fp, SSE3))
         slow_store(s, c, i, size);
-        return;
-    }
-    cell.imm = fistp;
-    s->x87.fcw |= FCW_RC;
-    slow_store(s, c, &cell, size);
-    s->x87.fcw = fcw;
-    fp_set_fcw(fcw | FCW_MASKS);
-    if (s->x87.fsw & FSW_ES)
-        s->x87.fop = i->imm & 0x7ff;
+    else
+        slow_store_as(s, c, i, size, fistp, FCW_RC);
 }
 #define FISTTP(name, type, fistp)                                                                            \
     X87(name)                                                                                                \

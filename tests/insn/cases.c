@@ -1,0 +1,273 @@
+/*
+ * Cases written by hand: the edges that the manual names.
+ *
+ * State that a case does not set: flags clear, x87 as FNINIT leaves it with zeros in the registers, MXCSR 1F80h, data zero;
+ * rBX and rSI at 400h of the data window, rDI at 800h, rBP at 1000h, rSP at 1800h, the other registers zero. Several states
+ * of one instruction are parted by semicolons. Values are hexadecimal: registers as numbers, flags by register value,
+ * stN as sign-and-exponent:mantissa (which also marks the register as not empty), xmmN as high:low, mm3 is st3 of TOP 0,
+ * @OFFSET=BYTES is memory in the window.
+ */
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "insn.h"
+
+/* clang-format off */
+const struct written_case written_cases[] = {
+    /* Division: what does not fit, the most negative number, by zero, in every width. */
+    {64, "48f7f9", "rax=8000000000000000 rdx=ffffffffffffffff rcx=ffffffffffffffff; rax=1 rdx=1 rcx=1; rax=1 rcx=0;"
+                   "rax=8000000000000000 rdx=ffffffffffffffff rcx=1; rax=ffffffffffffffff rdx=3fffffffffffffff rcx=7fffffffffffffff;"
+                   "rax=0 rdx=c000000000000000 rcx=7fffffffffffffff; rax=0 rdx=c000000000000000 rcx=8000000000000000"},
+    {64, "48f7f1", "rax=ffffffffffffffff rdx=0 rcx=1; rdx=1 rcx=1; rdx=ffffffffffffffff rax=ffffffffffffffff rcx=ffffffffffffffff;"
+                   "rdx=fffffffffffffffe rax=ffffffffffffffff rcx=ffffffffffffffff; rcx=0"},
+    {64, "f7f9", "rax=80000000 rdx=ffffffff rcx=ffffffff; rax=80000000 rdx=ffffffff rcx=1; rax=7fffffff rcx=ffffffff; rax=1 rdx=1 rcx=2"},
+    {64, "66f7f9", "rax=8000 rdx=ffff rcx=ffff; rax=8000 rdx=ffff rcx=1; rax=ffff0001 rdx=ffff0000 rcx=ffff0003"},
+    {64, "f6f9", "rax=8000 rcx=ff; rax=ff80 rcx=ff; rax=ff80 rcx=1; rax=7f rcx=ff; rax=3fff rcx=80; rax=4000 rcx=80"},
+    {64, "f6f1", "rax=ff rcx=1; rax=100 rcx=1; rax=fe01 rcx=ff; rax=feff rcx=ff; rax=ff00 rcx=ff"},
+    {32, "d400", "rax=1234"}, {32, "d40a", "rax=12ff"}, {32, "d50a", "rax=0909"}, {32, "d5ff", "rax=ff01"},
+    {32, "27", "rax=9a; rax=9 flags=10; rax=99 flags=1; rax=fa; rax=60"}, {32, "2f", "rax=0; rax=66 flags=11; rax=9a"},
+    {32, "37", "rax=f; rax=fffa flags=10; rax=9"}, {32, "3f", "rax=0 flags=10; rax=10f; rax=fa"},
+    /* Multiplication: overflow by a bit. */
+    {64, "48f7e9", "rax=8000000000000000 rcx=ffffffffffffffff; rax=ffffffffffffffff rcx=ffffffffffffffff; rax=100000000 rcx=80000000"},
+    {64, "480fafc1", "rax=7fffffffffffffff rcx=2; rax=ffffffff rcx=ffffffff; rax=3037000500 rcx=3037000500"},
+    {64, "6bc180", "rcx=80000000; rcx=1000000; rcx=ffffffff"},
+    /* Shifts: counts of 0, 1, width - 1, width, width + 1, beyond the mask. */
+    {64, "48d3e0", "rax=8000000000000001 rcx=0 flags=8d5; rax=8000000000000001 rcx=1; rax=3 rcx=3f; rax=1 rcx=40 flags=8d5; rax=1 rcx=41"},
+    {64, "d3e8", "rax=80000001 rcx=0 flags=8d5; rax=ffffffff80000001 rcx=1; rax=80000001 rcx=1f; rax=ffffffff00000001 rcx=20 flags=8d5; rax=1 rcx=21"},
+    {64, "66d3f8", "rax=8001 rcx=f; rax=8001 rcx=10; rax=8001 rcx=11; rax=8001 rcx=1f"},
+    {64, "d2d0", "rax=80 rcx=1 flags=1; rax=80 rcx=8; rax=80 rcx=9 flags=1; rax=80 rcx=a; rax=ff rcx=1b flags=1; rax=1 rcx=20 flags=1"},
+    {64, "66d3d8", "rax=1 rcx=10 flags=1; rax=1 rcx=11 flags=1; rax=8001 rcx=12; rax=1 rcx=1f"},
+    {64, "d2c0", "rax=81 rcx=8; rax=81 rcx=9; rax=81 rcx=10; rax=81 rcx=0 flags=801"},
+    {64, "0fa5c8", "rax=80000000 rcx=0; rax=80000001 rcx=1; rax=1 rcx=1f; rax=1 rcx=20"},
+    {64, "660fa5d0", "rax=8001 rdx=1234 rcx=f; rax=8001 rdx=1234 rcx=10; rax=8001 rdx=1234 rcx=11"},
+    {64, "c4e2f1f7c2", "rdx=1 rcx=40; rdx=1 rcx=3f; rdx=8000000000000000 rcx=1"},
+    /* Bits: the offset moves the operand, both ways; scans of zero. */
+    {64, "480fa30b", "rcx=ffffffffffffffff; rcx=40; rcx=ffffffffffffe000; rcx=8000"},
+    {64, "0fab0b", "rcx=ffffffff; rcx=20; rcx=ffffffe0 @3fc=80000000"}, {64, "660fbb0b", "rcx=ffff; rcx=10; rcx=8000"},
+    {64, "480fbcc1", "rax=5 rcx=0; rcx=8000000000000000"}, {64, "0fbdc1", "rax=ffffffff00000005 rcx=0; rcx=1"},
+    {64, "66f30fbcc1", "rax=ffff rcx=0; rcx=8000"}, {64, "f3480fbdc1", "rcx=0; rcx=1"},
+    /* Arithmetic at the ends, with and without carry. */
+    {64, "4811c8", "rax=ffffffffffffffff rcx=0 flags=1; rax=7fffffffffffffff rcx=0 flags=1; rax=8000000000000000 rcx=ffffffffffffffff flags=1"},
+    {64, "18c8", "rax=0 rcx=ff flags=1; rax=80 rcx=0 flags=1; rax=80 rcx=7f flags=1"},
+    {64, "48f7d8", "rax=8000000000000000; rax=0; rax=1"}, {64, "48ffc0", "rax=7fffffffffffffff flags=1; rax=ffffffffffffffff"},
+    {64, "66ffc8", "rax=12348000; rax=12340000"}, {64, "660f38f6c1", "rax=ffffffff rcx=0 flags=1"}, {64, "f3480f38f6c1", "rax=ffffffffffffffff rcx=0 flags=800"},
+    /* Compare and exchange: equal and not; the upper half of the accumulator; memory is written either way. */
+    {64, "480fb10b", "rax=5 rcx=9 @400=0500000000000000; rax=5 rcx=9 @400=0600000000000000"},
+    {64, "0fb1c8", "rax=ffffffff00000005 rcx=9; rax=ffffffff00000005 rbx=7 rcx=9"},
+    {64, "f00fc70b", "rax=1 rdx=2 rbx=20000400 rcx=7 @400=0100000002000000; rax=1 rdx=3 rbx=20000400 @400=0100000002000000"},
+    {64, "480fc70e", "rsi=20000400 rax=1 rdx=2 rbx=3 rcx=4 @400=01000000000000000200000000000000; rsi=20000400; rsi=20000408"},
+    {64, "480fc1c0", "rax=8000000000000001"}, {64, "0fc103", "rax=ffffffff @400=01000000"},
+    {64, "4887db", ""}, {64, "87c8", "rax=ffffffff00000001 rcx=ffffffff00000002"},
+    /* The stack: PUSH rSP, POP [rSP], POP rSP, calls through it, ENTER with levels, a fault half-way. */
+    {64, "54", ""}, {32, "54", ""}, {16, "54", ""}, {64, "8f0424", "@1800=1122334455667788"}, {64, "8f442408", "@1800=1122334455667788"},
+    {64, "5c", "@1800=1122334455667788"}, {32, "5c", "@1800=11223344"}, {64, "665c", "@1800=1122"}, {64, "ff1424", "@1800=0001001000000000"},
+    {64, "ff742408", "@1808=1122334455667788"}, {64, "c8100000", ""}, {64, "c8100001", ""}, {64, "c8100003", "@fe8=112233445566778899aabbccddeeff00"},
+    {32, "c8080002", "@ff8=1122334455667788"}, {16, "c8080002", "@ffc=11223344"}, {64, "c9", "rbp=20001400 @1400=8877665544332211"},
+    {64, "66c9", "rbp=20001400 @1400=8877"}, {32, "60", ""}, {32, "61", "@1800=0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f20"},
+    {16, "60", ""}, {32, "60", "rsp=20000010"}, {64, "6a80", ""}, {64, "666a80", ""}, {64, "68000000ff", ""}, {64, "50", "rsp=20000004; rsp=20000000; rsp=0; rsp=8"},
+    {64, "c3", "@1800=0001001000000000; @1800=00000000000080ff; @1800=0000000000000080"}, {64, "c20800", "@1800=0001001000000000"},
+    {32, "66c3", "@1800=0001"}, {64, "ffe0", "rax=10000100; rax=8000000000000000; rax=20000000; rax=0"}, {64, "ffd0", "rax=10000100; rax=7fffffffffffffff"},
+    /* Loops and jumps on the count, by address size. */
+    {64, "e2f0", "rcx=1; rcx=0; rcx=100000000"}, {64, "67e2f0", "rcx=100000001; rcx=100000000"}, {64, "67e310", "rcx=ffffffff00000000; rcx=1"},
+    {32, "67e2f0", "rcx=10001; rcx=10000"}, {64, "e0f0", "rcx=2 flags=40; rcx=2; rcx=1"}, {64, "e1f0", "rcx=2 flags=40; rcx=2"},
+    {32, "ce", "flags=800; flags=0"}, {32, "6203", "rax=5 @400=0000000006000000; rax=7 @400=0000000006000000; rax=ffffffff @400=0000000006000000"},
+    /* Strings: no count, backwards, overlapping, ending on a difference, into a page that is not there. */
+    {64, "f3a4", "rcx=0; rcx=10 rdi=20000401; rcx=10 rdi=200003ff; rcx=8 flags=400; rcx=20 rdi=20001ff0; rcx=20 rdi=20001ff8 rsi=20002fe8"},
+    {64, "f348a5", "rcx=3 rdi=20000401; rcx=3 rdi=20000408; rcx=3 rdi=20000404 flags=400"},
+    {64, "f3aa", "rcx=0; rcx=21 rax=5a; rcx=11 rdi=20001ff8 rax=1; rcx=8 flags=400 rax=ff"}, {64, "f3ab", "rcx=ffffffff00000000; rcx=4 rax=11223344 rdi=20000ffe"},
+    {64, "f3a6", "rcx=0 flags=8d5; rcx=8; rcx=8 @803=01; rcx=40 rsi=20002fe0 rdi=20000000"}, {64, "f2ae", "rcx=20 rax=7 @805=07; rcx=5 rax=7; rcx=20 rdi=20002ff8 rax=1"},
+    {64, "f2a7", "rcx=4 @40c=01; rcx=4"}, {32, "67f3a4", "rcx=12340000"}, {16, "f3a4", "rcx=4 rsi=ffffe rdi=4800"}, {64, "f3ac", "rcx=3 @400=112233"},
+    {64, "67f3a4", "rcx=100000002 rsi=120000400 rdi=120000800"}, {64, "d7", "rax=ff @4ff=33"},
+    /* Moves and extensions. */
+    {64, "4863c1", "rcx=80000000"}, {64, "63c1", "rcx=ffffffff80000000 rax=ffffffffffffffff"}, {64, "6663c1", "rcx=18000 rax=ffffffffffffffff"},
+    {64, "0fb6c4", "rax=ffffffffffff8000"}, {64, "480fbec1", "rcx=80"}, {64, "4898", "rax=80000000"}, {64, "6698", "rax=ffff0080"}, {64, "4899", "rax=8000000000000000"},
+    {64, "6699", "rax=8000 rdx=ffffffff"}, {64, "0f44c1", "rax=ffffffffffffffff rcx=1"}, {64, "480fc8", "rax=0102030405060708"}, {64, "0fc8", "rax=ffffffff01020304"},
+    {64, "660fc8", "rax=1122334455667788"}, {64, "678d8480ffffffff", "rax=ffffffff80000001"}, {64, "488d8480ffffff7f", "rax=7fffffffffffffff"}, {64, "668d0403", "rax=ffffffffffff8000"},
+    {64, "480f38f003", "@400=0102030405060708"}, {64, "660f38f103", "rax=1234"}, {64, "9e", "rax=d500; rax=2a00 flags=8d5"}, {64, "9f", "flags=8d5; flags=0"},
+    {64, "f0480fb10b", "rbx=20000ffc rax=0 rcx=1"}, {64, "48a10004002000000000", "@400=1122334455667788"}, {64, "67a200040020", "rax=5a"},
+    {64, "0f0b", ""}, {64, "0fb9c0", ""}, {64, "f4", ""}, {64, "fa", ""}, {64, "e470", ""}, {64, "0f20c0", ""}, {64, "0f01f8", ""}, {64, "f00102", ""},
+    /* x87: the stack too full and too empty, masked and not. */
+    {64, "d9e8", "; tags=ff; tags=80 st7=3fff:8000000000000000; fcw=37e tags=ff; fcw=f7f; fcw=37f fsw=3800"},
+    {64, "d8c1", "; st0=3fff:8000000000000000; fcw=37e; st0=3fff:8000000000000000 st1=3fff:8000000000000000"},
+    {64, "dec1", "; st0=3fff:8000000000000000 st1=bfff:8000000000000000; fcw=37e st0=3fff:8000000000000000"},
+    {64, "d91b", "; fcw=37e; st0=3fff:8000000000000000; st0=407f:8000000000000000; st0=3f80:ffffff0000000000; fcw=377 st0=407f:8000000000000000; fcw=36f st0=3f6a:8000000000000000; fcw=35f st0=3fff:8000000000000001"},
+    {64, "d9c9", "; st0=3fff:8000000000000000; st0=3fff:8000000000000000 st1=4000:8000000000000000; fcw=37e"},
+    {64, "d9c1", "st1=3fff:8000000000000000; ; tags=ff"}, {64, "ddd9", "st0=7fff:8000000000000000;"}, {64, "ddc2", "tags=ff"}, {64, "dfc1", "st0=3fff:8000000000000000 st1=3fff:8000000000000000;"},
+    {64, "d9f7", "fsw=3800"}, {64, "d9f6", "fsw=0"}, {64, "d9e5", "; st0=8000:0; st0=7fff:8000000000000000; st0=ffff:c000000000000000; st0=0:1; st0=3fff:1; st0=0:8000000000000000; st0=bfff:8000000000000000"},
+    /* Every exception alone, masked and unmasked: invalid, denormal, divide by zero, overflow, underflow, inexact. */
+    {64, "d8f1", "st0=0:0 st1=0:0; fcw=37e st0=0:0 st1=0:0; st0=3fff:8000000000000000 st1=0:0; fcw=37b st0=3fff:8000000000000000 st1=0:0; st0=0:1 st1=3fff:8000000000000000; fcw=37d st0=0:1 st1=3fff:8000000000000000;"
+                 "st0=7ffe:ffffffffffffffff st1=3ffe:8000000000000000; fcw=377 st0=7ffe:ffffffffffffffff st1=3ffe:8000000000000000; st0=1:8000000000000000 st1=4000:c000000000000000; fcw=36f st0=1:8000000000000000 st1=4000:c000000000000000;"
+                 "st0=3fff:8000000000000000 st1=4000:c000000000000000; fcw=35f st0=3fff:8000000000000000 st1=4000:c000000000000000; fcw=b7f st0=3fff:8000000000000000 st1=4000:c000000000000000; fcw=7f st0=3fff:8000000000000000 st1=4000:c000000000000000"},
+    {64, "d8c9", "st0=7fff:8000000000000000 st1=0:0; st0=7fff:a000000000000000 st1=7fff:c000000000000001; st0=ffff:c000000000000000 st1=7fff:c000000000000001; st0=3fff:1 st1=3fff:8000000000000000"},
+    {64, "d8e1", "st0=7fff:8000000000000000 st1=7fff:8000000000000000; fcw=77f st0=3fff:8000000000000000 st1=3fff:8000000000000000; st0=3fff:8000000000000000 st1=3fbf:8000000000000001"},
+    {64, "d9fa", "st0=bfff:8000000000000000; st0=8000:0; st0=4000:8000000000000000; fcw=37e st0=bfff:8000000000000000; st0=0:1"},
+    /* A pending exception meets waiting and other instructions. */
+    {64, "d9e8", "fcw=37b fsw=8084"}, {64, "9b", "fcw=37b fsw=8084; fsw=4"}, {64, "dbe2", "fcw=37b fsw=b8ff"}, {64, "dbe3", "fcw=37b fsw=b8ff"}, {64, "dfe0", "fcw=37b fsw=8084"}, {64, "d933", "fcw=37b fsw=8084"},
+    {64, "dd33", "fcw=37b fsw=8084 st0=3fff:8000000000000000"}, {64, "d92b", "fsw=4 @400=0003; @400=ffff; @400=7f03"}, {64, "0f77", "fcw=37b fsw=8084; tags=ff fsw=3800"}, {64, "dbe0", "fcw=37b fsw=8084"},
+    /* Integers: ties in every rounding mode, what does not fit. */
+    {64, "df1b", "st0=3ffe:8000000000000000; st0=3fff:c000000000000000; st0=4000:a000000000000000; fcw=77f st0=bffe:8000000000000000; fcw=b7f st0=3ffe:8000000000000000; fcw=f7f st0=bfff:c000000000000000; st0=400e:8000000000000000; st0=c00e:8000000000000000; st0=400d:ffff000000000000; fcw=37e st0=400e:8000000000000000"},
+    {64, "df3b", "st0=403e:8000000000000000; st0=c03e:8000000000000000; st0=403d:fffffffffffffffe; st0=7fff:c000000000000000"}, {64, "db0b", "st0=c01e:8000000000000000; st0=bfff:ffffffffffffffff; st0=c01e:8000000100000000"},
+    {64, "df33", "st0=403a:de0b6b3a763ffff0; st0=403a:de0b6b3a76400000; st0=bfff:8000000000000000; st0=3ffe:8000000000000000; st0=8000:0"}, {64, "df23", "@400=99999999999999999980; @400=00000000000000000080; @400=ffffffffffffffffffff"},
+    {64, "d9fc", "st0=3ffe:8000000000000000; fcw=77f st0=bffe:8000000000000000; fcw=b7f st0=bffe:8000000000000000; st0=403e:8000000000000001; st0=7fff:a000000000000000"},
+    /* Remainders, scaling, taking apart. */
+    {64, "d9f8", "st0=4000:a000000000000000 st1=3fff:8000000000000000; st0=43ff:8000000000000000 st1=3fff:c000000000000000; st0=7fff:8000000000000000 st1=3fff:8000000000000000 fsw=4700; st0=3fff:8000000000000000 st1=0:0; st0=3fff:8000000000000000 st1=7fff:8000000000000000; st0=0:1 st1=0:3"},
+    {64, "d9f5", "st0=4000:e000000000000000 st1=4000:8000000000000000; st0=4000:c000000000000000 st1=4000:8000000000000000; st0=c001:b000000000000000 st1=4000:8000000000000000"},
+    {64, "d9fd", "st0=3fff:8000000000000000 st1=400d:ffff000000000000; st0=3fff:8000000000000000 st1=c00d:ffff000000000000; st0=0:0 st1=7fff:8000000000000000; st0=3fff:8000000000000000 st1=bfff:ffff000000000000"},
+    {64, "d9f4", "st0=0:0; st0=7fff:8000000000000000; st0=4001:9000000000000000; st0=0:1; tags=7f st0=4001:9000000000000000"},
+    /* Transcendentals at their ends. */
+    {64, "d9fe", "st0=403e:8000000000000000; st0=403d:ffffffffffffffff; st0=4000:c90fdaa22168c235; st0=7fff:8000000000000000; st0=8000:0; st0=0:1"}, {64, "d9ff", "st0=403e:8000000000000000; st0=3fff:c90fdaa22168c235"},
+    {64, "d9fb", "st0=3fff:8000000000000000; st0=403e:8000000000000000; tags=ff"}, {64, "d9f2", "st0=3ffe:c90fdaa22168c235; st0=403e:8000000000000000; tags=ff"},
+    {64, "d9f3", "st0=0:0 st1=8000:0; st0=7fff:8000000000000000 st1=7fff:8000000000000000; st0=bfff:8000000000000000 st1=0:0"}, {64, "d9f0", "st0=3fff:8000000000000000; st0=bfff:8000000000000000; st0=0:1"},
+    {64, "d9f1", "st0=0:0 st1=3fff:8000000000000000; st0=bfff:8000000000000000 st1=3fff:8000000000000000; st0=3fff:8000000000000000 st1=7fff:8000000000000000; fcw=37b st0=0:0 st1=3fff:8000000000000000"}, {64, "d9f9", "st0=3ffd:8000000000000000 st1=4000:8000000000000000; st0=8000:0 st1=3fff:8000000000000000"},
+    /* Comparisons. */
+    {64, "d8d1", "st0=8000:0 st1=0:0; st0=7fff:c000000000000000 st1=0:0; st0=3fff:8000000000000000 st1=4000:8000000000000000;"}, {64, "dde1", "st0=7fff:c000000000000000 st1=0:0; st0=7fff:a000000000000000 st1=0:0"},
+    {64, "dbf1", "st0=7fff:c000000000000000 st1=0:0 flags=8d5; st0=3fff:8000000000000000 st1=0:0 flags=8d5; ; fcw=37e flags=8d5"}, {64, "dfe9", "st0=7fff:c000000000000000 st1=0:0; st0=0:0 st1=8000:0"},
+    {64, "dac1", "st0=0:0 st1=3fff:8000000000000000 flags=1; st0=0:0 st1=3fff:8000000000000000; flags=1"}, {64, "d9e4", "st0=ffff:8000000000000000; st0=8000:0; st0=7fff:c000000000000000"},
+    {64, "d903", "@400=0000a07f; @400=01000000; fcw=37e @400=0000a07f; fcw=37d @400=01000000; tags=ff @400=0000803f"}, {64, "dd03", "@400=000000000000f47f; @400=0100000000000000"}, {64, "db2b", "@400=000000000000a0ff7f00; @400=0000000000000000ff7f"},
+    /* MMX and the x87 unit. */
+    {64, "0ffcc1", "fsw=3800 tags=0 mm0=0:7f80ff0102030405 mm1=0:0101010101010101"}, {64, "0f6f03", "fsw=2800 @400=1122334455667788"}, {64, "0f7f03", "mm0=0:1122334455667788 fsw=2800"}, {64, "0f6303", "mm0=0:7fff800000ff0001 @400=0080ff7f80ff7f00"},
+    {64, "0fd1c1", "mm0=0:8000800080008000 mm1=0:f; mm0=0:8000800080008000 mm1=0:10; mm0=0:8000800080008000 mm1=0:100000000"}, {64, "0f71e0ff", "mm0=0:8000700000010000"}, {64, "f20fd6c1", "fsw=3800 xmm1=1:2"}, {64, "f30fd6c1", "fsw=3800 mm1=0:5"}, {64, "0ff7c1", "rdi=20000801 mm0=0:1122334455667788 mm1=0:80008000800000ff; rdi=20001ffc mm1=0:80"},
+    {64, "0f2dc1", "xmm1=0:7fc0000041200000; mxcsr=1f00 xmm1=0:7fc0000041200000"}, {64, "0f2ac1", "mm1=0:7fffffff80000001"}, {64, "0f3800c1", "mm0=0:0102030405060708 mm1=0:8007060504030a09"},
+    /* SSE: signs and NaNs of minimum and maximum, square roots, conversions that do not fit, ties, flushing. */
+    {64, "f30f5dc1", "xmm0=0:80000000 xmm1=0:0; xmm0=0:0 xmm1=0:80000000; xmm0=0:7fc00000 xmm1=0:3f800000; xmm0=0:3f800000 xmm1=0:7fc00000; xmm0=0:3f800000 xmm1=0:7fa00000"}, {64, "f20f5fc1", "xmm0=0:8000000000000000 xmm1=0:0; xmm0=0:7ff8000000000000 xmm1=0:3ff0000000000000"},
+    {64, "f30f51c1", "xmm1=0:bf800000; xmm1=0:80000000; mxcsr=1f00 xmm1=0:bf800000"}, {64, "f3480f2dc1", "xmm1=0:5f000000; xmm1=0:df000000; xmm1=0:3f000000; xmm1=0:3fc00000; mxcsr=3f80 xmm1=0:bf000000; mxcsr=5f80 xmm1=0:3f000000; mxcsr=7f80 xmm1=0:bfc00000"},
+    {64, "f20f2dc1", "xmm1=0:41dfffffffc00000; xmm1=0:41e0000000000000; xmm1=0:c1e0000000200000"}, {64, "f30f2cc1", "xmm1=0:4f000000; xmm1=0:7fc00000"}, {64, "0f5bc1", "xmm1=7fffffff80000000:0100000100ffffff"},
+    {64, "f30f58c1", "xmm0=0:00800000 xmm1=0:80000001; mxcsr=9f80 xmm0=0:00800000 xmm1=0:80000001; mxcsr=1fc0 xmm0=0:1 xmm1=0:1; mxcsr=1f80 xmm0=0:1 xmm1=0:1; mxcsr=1e80 xmm0=0:1 xmm1=0:3f800000; mxcsr=1780 xmm0=0:1 xmm1=0:1; mxcsr=f80 xmm0=0:3f800000 xmm1=0:33000000"},
+    {64, "0f58c1", "mxcsr=1f00 xmm0=3f8000007fa00000:7f7fffff3f800000 xmm1=3f8000003f800000:7f7fffff3f800001; mxcsr=1b80 xmm0=0:7f7fffff00000000 xmm1=0:7f7fffff00000001"}, {64, "0f5ec1", "xmm0=3f800000:0 xmm1=0:0; mxcsr=1d80 xmm0=3f800000:0 xmm1=0:0"},
+    {64, "0f2ec1", "xmm0=0:7fc00000 flags=8d5; xmm0=0:3f800000 xmm1=0:40000000; xmm0=0:80000000 xmm1=0:0; xmm0=0:7fa00000"}, {64, "660f2fc1", "xmm0=0:7ff8000000000000; mxcsr=1f00 xmm0=0:7ff8000000000000 flags=8d5"},
+    {64, "f20f5ac1", "xmm1=0:47efffffefffffff; xmm1=0:47efffffe0000000; xmm1=0:36a0000000000000; xmm1=0:369fffffffffffff; xmm1=0:7ff4000000000000; xmm1=0:380fffffffffffff"}, {64, "f30f5ac1", "xmm1=0:1; xmm1=0:7fa00000"},
+    {64, "0f2803", "rbx=20000401; rbx=20000ff0; rbx=20002ff0; rbx=20003000"}, {64, "0f1003", "rbx=20000fff; rbx=20002ff1"}, {64, "0f2903", "rbx=20002000; rbx=20000408"}, {64, "0f1103", "rbx=20001ff8 xmm0=1:2"}, {64, "660f5803", "rbx=20000408"}, {64, "f20ff003", "rbx=20000401"},
+    {64, "660f3a0bc10c", "xmm1=0:3fe0000000000000"}, {64, "660f3a0ac100", "xmm1=0:3fc00000; xmm1=0:40200000; xmm1=0:bf000000"}, {64, "660f3a63c10c", "xmm0=6867666564636261:0 xmm1=0:6261636261616200; xmm0=0:636261 xmm1=6464646464646464:6162636162636162"}, {64, "660f3a61c118", "rax=3 rdx=10 xmm0=0:636261 xmm1=6464646464646464:6162636162636162; rax=80000000 rdx=fffffffd xmm0=0:636261 xmm1=0:616263"},
+    {64, "0fae13", "@400=801f0000; @400=00000100; @400=ffff0000"}, {64, "0fae1b", "mxcsr=ffc0"}, {64, "660ff7c1", "rdi=20000803 xmm0=1122334455667788:99aabbccddeeff00 xmm1=8000800080008000:0080008000800080; rdi=20002000 xmm1=0:0"},
+    {64, "f2480f38f1c1", "rax=ffffffff12345678 rcx=123456789abcdef0"}, {64, "660f3817c1", "xmm0=ffffffffffffffff:0 xmm1=0:1; xmm0=0:1 xmm1=0:1"}, {64, "660f73d808", "xmm0=1:2"}, {64, "660f73f8ff", "xmm0=1:2"}, {64, "660f3a0fc118", "xmm0=1:2 xmm1=3:4"},
+    {64, "0fae03", "rbx=20000400; rbx=20000408; rbx=20001f00"}, {64, "480fae03", "tags=ff fsw=3800 xmm15=1:2"}, {32, "0fae03", "tags=81"},
+    {64, "d933", "tags=c1 fsw=3000 st0=0:0 st1=7fff:8000000000000000"}, {64, "66d933", "tags=ff"}, {32, "d933", "tags=ff"}, {16, "d933", "tags=ff"}, {16, "66dd33", "tags=ff"},
+};
+/* clang-format on */
+const size_t written_case_count = ARRAY_SIZE(written_cases);
+
+static void bad(const char *text)
+{
+    fprintf(stderr, "cases.c: cannot read \"%s\"\n", text);
+    exit(2);
+}
+
+static unsigned read_bytes(const char *text, u8 *to, unsigned max)
+{
+    unsigned n = 0;
+
+    for (; isxdigit((unsigned char)text[2 * n]); n++)
+        if (n == max || sscanf(text + 2 * n, "%2hhx", &to[n]) != 1)
+            bad(text);
+    return n;
+}
+
+/* "HIGH:LOW" */
+static void read_pair(const char *text, u64 *high, u64 *low)
+{
+    char *end;
+
+    *high = strtoull(text, &end, 16);
+    if (*end != ':')
+        bad(text);
+    *low = strtoull(end + 1, NULL, 16);
+}
+
+static void set_st(struct insn_case *test, unsigned n, const char *value)
+{
+    u8 *fx = test->in.fx;
+    u64 exponent, mantissa;
+
+    read_pair(value, &exponent, &mantissa);
+    memcpy(fx + 32 + 16 * n, &mantissa, 8);
+    memcpy(fx + 32 + 16 * n + 8, &exponent, 2);
+    fx[4] |= 1 << (((fx[3] >> 3 & 7) + n) & 7);
+}
+
+static void set(struct insn_case *test, const char *name, const char *value)
+{
+    static const char *const registers[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+                                              "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
+    static const struct {
+        const char *name;
+        u8 at, size;
+    } fields[] = {{"fcw", 0, 2}, {"fsw", 2, 2}, {"tags", 4, 1}, {"mxcsr", 24, 4}};
+    u64 number = strtoull(value, NULL, 16), high, low;
+
+    for (unsigned n = 0; n < 16; n++)
+        if (!strcmp(name, registers[n])) {
+            test->in.gpr[n] = number;
+            return;
+        }
+    for (unsigned n = 0; n < ARRAY_SIZE(fields); n++)
+        if (!strcmp(name, fields[n].name)) {
+            memcpy(test->in.fx + fields[n].at, &number, fields[n].size);
+            return;
+        }
+    if (!strcmp(name, "flags")) {
+        test->in.rflags |= number;
+    } else if (!strncmp(name, "st", 2) || !strncmp(name, "mm", 2)) {
+        unsigned n = (unsigned)atoi(name + 2);
+
+        set_st(test, name[0] == 's' ? n : (n - (test->in.fx[3] >> 3 & 7)) & 7, value);
+    } else if (!strncmp(name, "xmm", 3)) {
+        read_pair(value, &high, &low);
+        memcpy(test->in.fx + 160 + 16 * atoi(name + 3), &low, 8);
+        memcpy(test->in.fx + 168 + 16 * atoi(name + 3), &high, 8);
+    } else if (name[0] == '@') {
+        unsigned at = (unsigned)strtoul(name + 1, NULL, 16);
+
+        read_bytes(value, test->data + at, DATA_WRITABLE - at);
+    } else {
+        bad(name);
+    }
+}
+
+bool written_case_make(const struct written_case *text, unsigned variant, struct insn_case *test)
+{
+    const u16 fcw = 0x37f;
+    const u32 mxcsr = 0x1f80;
+    const char *at = text->setup;
+    struct x86_decode_mode mode;
+    u64 base = text->bits == 16 ? DATA_BASE - DATA_BASE16 : DATA_BASE;
+
+    for (; variant; variant--) {
+        at = strchr(at, ';');
+        if (!at)
+            return false;
+        at++;
+    }
+    memset(test, 0, sizeof(*test));
+    test->mode = text->bits == 64 ? X86_CODE64 : text->bits == 32 ? X86_CODE32 : X86_CODE16;
+    mode = (struct x86_decode_mode){test->mode, false};
+    data_background(test->data);
+    memset(test->data, 0, DATA_WRITABLE);
+    test->length = (u8)read_bytes(text->code, test->code, sizeof(test->code));
+    if (x86_decode(&mode, test->code, test->length, &test->insn) != X86_DECODE_OK ||
+        test->insn.length != test->length)
+        bad(text->code);
+    test->in.rip = (text->bits == 16 ? 0 : CODE_BASE) + CODE_OFFSET;
+    test->in.rflags = FLAG_ONE | FLAG_IF;
+    test->in.gpr[RBX] = test->in.gpr[RSI] = base + 0x400;
+    test->in.gpr[RDI] = base + 0x800;
+    test->in.gpr[RBP] = base + 0x1000;
+    test->in.gpr[RSP] = base + 0x1800;
+    memcpy(test->in.fx, &fcw, 2);
+    memcpy(test->in.fx + 24, &mxcsr, 4);
+    test->in.fx[28] = test->in.fx[29] = 0xff;
+    while (*at && *at != ';') {
+        char name[16], value[128];
+        int taken = 0;
+
+        if (*at == ' ') {
+            at++;
+            continue;
+        }
+        if (sscanf(at, "%15[^= ;]=%127[^ ;]%n", name, value, &taken) != 2)
+            bad(at);
+        set(test, name, value);
+        at += taken;
+    }
+    return true;
+}
