@@ -71,13 +71,13 @@ enum cpuid_register { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
     F(TSC_ADJUST, "tsc_adjust", 7, 0, EBX, 1, DONE)                                                          \
     F(BMI1, "bmi1", 7, 0, EBX, 3, DONE)                                                                      \
     F(AVX2, "avx2", 7, 0, EBX, 5, LATER)                                                                     \
-    F(FDP_EXCPTN_ONLY, "fdp_excptn_only", 7, 0, EBX, 6, LATER)                                               \
+    F(FDP_EXCPTN_ONLY, "fdp_excptn_only", 7, 0, EBX, 6, DONE)                                                \
     F(SMEP, "smep", 7, 0, EBX, 7, DONE)                                                                      \
     F(BMI2, "bmi2", 7, 0, EBX, 8, DONE)                                                                      \
     F(ERMS, "erms", 7, 0, EBX, 9, DONE)                                                                      \
     F(INVPCID, "invpcid", 7, 0, EBX, 10, DONE)                                                               \
     F(RTM, "rtm", 7, 0, EBX, 11, LATER)                                                                      \
-    F(ZERO_FCS_FDS, "zero_fcs_fds", 7, 0, EBX, 13, LATER)                                                    \
+    F(ZERO_FCS_FDS, "zero_fcs_fds", 7, 0, EBX, 13, DONE)                                                     \
     F(RDSEED, "rdseed", 7, 0, EBX, 18, DONE)                                                                 \
     F(ADX, "adx", 7, 0, EBX, 19, DONE)                                                                       \
     F(SMAP, "smap", 7, 0, EBX, 20, DONE)                                                                     \
