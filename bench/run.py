@@ -69,7 +69,8 @@ def prepare(build, folder):
 class Run:
     """One run of a guest: the times of its markers, from the start of the program."""
 
-    def __init__(self):
+    def __init__(self, at_end):
+        self.at_end = at_end  # called at the end of the last work, while the guest is still there; or None
         self.start = time.monotonic()
         self.times, self.sums = {}, {}
         self.finished = threading.Event()
@@ -91,6 +92,8 @@ class Run:
             self.finished.set()
         else:
             self.times[f"{name} {what}"] = now
+            if self.at_end and (name, what) == (WORK[-1], "end"):
+                self.at_end()
 
     def durations(self):
         return {name: self.times[f"{name} end"] - self.times[f"{name} begin"] for name in WORK}
@@ -120,10 +123,10 @@ def follow_file(run, path, process):
 
 
 def measure(command, folder, limit, serial_file=None, at_end=None):
-    """Run a guest until its last marker. Returns the Run; at_end(pid) is called while the guest is still there."""
+    """Run a guest until its last marker. Returns the Run; at_end(pid) is called at the end of the last work."""
     if serial_file and serial_file.exists():
         serial_file.unlink()
-    run = Run()
+    run = Run(at_end and (lambda: at_end(process.pid)))
     with subprocess.Popen([str(word) for word in command], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT) as process:
         if serial_file:
@@ -137,8 +140,6 @@ def measure(command, folder, limit, serial_file=None, at_end=None):
         while not run.finished.wait(0.2) and process.poll() is None and time.monotonic() < end:
             pass
         follower.join(1)
-        if at_end and run.finished.is_set() and process.poll() is None:
-            at_end(process.pid)
         process.kill()
     if not run.finished.is_set():
         print(f"{command[0]}: the guest did not come to its end; its console:\n{run.text[-2000:]}", file=sys.stderr)
