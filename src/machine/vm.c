@@ -22,7 +22,12 @@
 
 #include "base/log.h"
 
-enum { VM_TURN_INSNS = 50000 };
+enum {
+    VM_TURN_INSNS = 50000,
+    /* With the host clock, an engine that runs is left alone for so long at least: a guest that sets its timers to the
+       shortest period would otherwise get nothing done between them. */
+    VM_ALARM_MIN_NS = 50000,
+};
 
 struct vm_private {
     pthread_mutex_t lock; /* guards what has no other note; taken after the device lock, never before it */
@@ -125,8 +130,13 @@ static void start_clock(struct vm *vm)
 }
 
 /* Make sure that the alarm goes off at `virtual_ns` at the latest. An earlier one may stay: it only costs a look. */
-static void set_alarm(struct vm_private *p, u64 virtual_ns)
+static void set_alarm(struct vm *vm, u64 virtual_ns)
 {
+    struct vm_private *p = vm->private;
+    u64 soonest = clock_now(&vm->clock) + VM_ALARM_MIN_NS;
+
+    if (virtual_ns < soonest)
+        virtual_ns = soonest;
     pthread_mutex_lock(&p->lock);
     if (virtual_ns < p->alarm_ns) {
         p->alarm_ns = virtual_ns;
@@ -145,7 +155,7 @@ static void earliest_deadline_changed(void *opaque)
     if (!__atomic_load_n(&p->running, __ATOMIC_SEQ_CST))
         return; /* the loop looks before it runs the next vCPU */
     if (vm->clock.driver == CLOCK_HOST)
-        set_alarm(p, deadline);
+        set_alarm(vm, deadline);
     else if (deadline < p->run_end_ns)
         attention(vm);
 }
@@ -607,7 +617,7 @@ static u64 budget_of(struct vm *vm, u64 limit)
     vm_unlock(vm);
     if (vm->clock.driver == CLOCK_HOST) {
         if (deadline != UINT64_MAX)
-            set_alarm(p, deadline);
+            set_alarm(vm, deadline);
         return limit;
     }
     now = clock_now(&vm->clock);

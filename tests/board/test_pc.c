@@ -395,6 +395,47 @@ static void test_every_register_page_hammered(void **state)
     vm_free(vm);
 }
 
+/* Timers set to the shortest periods there are: the guest gets on, and the run ends. */
+static void check_fast_timers(enum clock_driver clock)
+{
+    struct pc_config config = base_config(1);
+    struct error err = {.text = ""};
+    const u16 vector[2] = {HANDLER + sizeof(handler) - 1, 0}; /* its IRET */
+    struct vcpu *vcpu;
+    struct vm *vm;
+
+    config.vm.clock = clock;
+    vm = pc_new(&config, false, &err);
+    if (!vm)
+        fail_msg("%s", err.text);
+    vcpu = vm->vcpus[0];
+    load_counting_guest(vm);
+    poke(vm, 0x40 * 4, vector, sizeof(vector));
+    assert_int_equal(vm_run(vm, 100), VM_STOP_BUDGET);        /* its own set-up of the 8254 is behind it */
+    vcpu_mmio_write(vcpu, PC_LAPIC_BASE + 0x3e0, 4, 0xb);     /* bus clock divided by 1 */
+    vcpu_mmio_write(vcpu, PC_LAPIC_BASE + 0x320, 4, 0x20040); /* periodic, vector 40h, which does IRET */
+    vcpu_mmio_write(vcpu, PC_LAPIC_BASE + 0x380, 4, 1);
+    vcpu_mmio_write(vcpu, PC_HPET_BASE + 0x100, 8,
+                    0x4c); /* comparator 0: periodic, enabled, value settable */
+    vcpu_mmio_write(vcpu, PC_HPET_BASE + 0x108, 8, 1);
+    vcpu_mmio_write(vcpu, PC_HPET_BASE + 0x108, 8, 1);
+    vcpu_mmio_write(vcpu, PC_HPET_BASE + 0x10, 8, 1);
+    vcpu_port_write(vcpu, PC_PORT_PIT + 3, 1, 0x14); /* counter 0: mode 2, low byte */
+    vcpu_port_write(vcpu, PC_PORT_PIT, 1, 1);
+    vcpu_port_write(vcpu, PC_PORT_CMOS, 1, 0xa);
+    vcpu_port_write(vcpu, PC_PORT_CMOS + 1, 1, 0x21); /* 8192 Hz */
+    vcpu_port_write(vcpu, PC_PORT_CMOS, 1, 0xb);
+    vcpu_port_write(vcpu, PC_PORT_CMOS + 1, 1, 0x42);
+    assert_int_equal(vm_run(vm, 20000), VM_STOP_BUDGET);
+    vm_free(vm);
+}
+
+static void test_fast_timers(void **state)
+{
+    check_fast_timers(CLOCK_ICOUNT);
+    check_fast_timers(CLOCK_HOST);
+}
+
 static void test_smallest_memory(void **state)
 {
     struct pc_config config = base_config(1);
@@ -442,6 +483,7 @@ int main(void)
         cmocka_unit_test(test_reset_button_goes_through_the_gate),
         cmocka_unit_test(test_every_port_hammered),
         cmocka_unit_test(test_every_register_page_hammered),
+        cmocka_unit_test(test_fast_timers),
         cmocka_unit_test(test_smallest_memory),
         cmocka_unit_test(test_endless_faults),
     };
