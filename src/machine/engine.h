@@ -16,8 +16,8 @@ enum engine_exit {
     ENGINE_EXIT_HALT,     /* state.activity is not VCPU_RUNNING any more (HLT, waiting for SIPI) */
     ENGINE_EXIT_SHUTDOWN, /* triple fault: activity is VCPU_SHUTDOWN */
     ENGINE_EXIT_HOOK,     /* a hook asked for the exit (breakpoint, public API) */
-    ENGINE_EXIT_YIELD, /* PAUSE was retired while vm->nvcpus > 1: another vCPU may have what this one waits for. An
-                             engine need not give it */
+    ENGINE_EXIT_YIELD, /* PAUSE was retired while vm->nvcpus > 1: another vCPU may have what this one waits for. Comes
+                          before every other reason to exit, as turns must not depend on those */
 };
 
 struct engine_ops {

@@ -247,6 +247,51 @@ static void test_snapshot_in_the_middle(void **state)
     vm_free(b);
 }
 
+/* Two processors that spin with PAUSE, which ends a turn: also where a run is cut, and a snapshot taken, right after it. */
+static void load_spinning_guest(struct vm *vm)
+{
+    static const u8 spin[] = {0xf3, 0x90, 0x43, 0xeb, 0xfb}; /* pause; inc bx; jmp */
+
+    poke(vm, PROGRAM, spin, sizeof(spin));
+    for (unsigned i = 0; i < vm->nvcpus; i++) {
+        struct vcpu *vcpu = vm->vcpus[i];
+
+        vcpu->state.seg[SEG_CS].selector = 0;
+        vcpu->state.seg[SEG_CS].base = 0;
+        vcpu->state.rip = PROGRAM;
+        vcpu->state.activity = VCPU_RUNNING;
+        vcpu->engine->state_changed(vcpu);
+    }
+}
+
+static void test_turns_end_alike_however_a_run_is_cut(void **state)
+{
+    struct vm *whole = new_pc(2), *cut = new_pc(2), *restored = new_pc(2);
+    char path[] = "/tmp/plastron-pc-XXXXXX";
+    struct error err = {.text = ""};
+
+    close(mkstemp(path));
+    load_spinning_guest(whole);
+    load_spinning_guest(cut);
+    vm_run(whole, 12);
+    for (unsigned i = 0; i < 6; i++) {
+        struct snapshot *snapshot = NULL;
+
+        assert_int_equal(vm_run(cut, 1), VM_STOP_BUDGET);
+        if (snapshot_save(cut, path, "", &err) || !(snapshot = snapshot_open(path, &err)) ||
+            snapshot_restore(snapshot, restored, &err))
+            fail_msg("%s", err.text);
+        snapshot_close(snapshot);
+        assert_int_equal(vm_run(restored, 11 - i), VM_STOP_BUDGET);
+        assert_true(same(whole, restored));
+    }
+    assert_true(whole->vcpus[0]->state.icount > 2 && whole->vcpus[1]->state.icount > 2);
+    unlink(path);
+    vm_free(whole);
+    vm_free(cut);
+    vm_free(restored);
+}
+
 /* ---- Reset ---- */
 
 static void print_value(void *opaque, const char *path, const struct state_field *field, u64 value)
@@ -479,6 +524,7 @@ int main(void)
         cmocka_unit_test(test_timer_interrupts_arrive),
         cmocka_unit_test(test_two_runs_are_one),
         cmocka_unit_test(test_snapshot_in_the_middle),
+        cmocka_unit_test(test_turns_end_alike_however_a_run_is_cut),
         cmocka_unit_test(test_reset_is_power_up),
         cmocka_unit_test(test_reset_button_goes_through_the_gate),
         cmocka_unit_test(test_every_port_hammered),

@@ -317,6 +317,12 @@ static enum engine_exit run_loop(struct interp *c)
         bool shadowed = s->sti_shadow || s->mov_ss_shadow;
         struct block *b;
 
+        /* Before all other reasons to come out: the end of the turn is part of what a deterministic machine does, and must
+           not be put off to a run that a restored machine knows nothing of. */
+        if (unlikely(c->yield)) {
+            c->yield = false;
+            return ENGINE_EXIT_YIELD;
+        }
         if (unlikely(s->event_pending))
             finish_event(c);
         if (unlikely((vcpu_kicked(c->vcpu) & c->kick_mask) || s->nmi_pending)) {
@@ -329,10 +335,6 @@ static enum engine_exit run_loop(struct interp *c)
             return s->activity == VCPU_SHUTDOWN ? ENGINE_EXIT_SHUTDOWN : ENGINE_EXIT_HALT;
         if (c->left <= 0)
             return ENGINE_EXIT_BUDGET;
-        if (unlikely(c->yield)) {
-            c->yield = false;
-            return ENGINE_EXIT_YIELD;
-        }
         if (unlikely(shadowed || (s->rflags & (FLAG_TF | FLAG_RF)) || c->tracing)) {
             if (!step(c))
                 return ENGINE_EXIT_HOOK;
