@@ -490,7 +490,7 @@ static void prepare_image(struct insn_case *test, struct random *r, u64 linear)
         memcpy(image + 520, &compact, 8);
     }
     if (random_chance(r, 16))
-        image[513 + random_below(r, 63)] |= 0x40; /* in no use anywhere */
+        image[512 + 8 * random_below(r, 8) + 1 + random_below(r, 7)] |= 0x40; /* in no use anywhere */
     poke(test, linear, image, sizeof(image));
     test->in.gpr[RAX] = (test->in.gpr[RAX] & ~0xffffffffull) | random_below(r, 4);
     test->in.gpr[RDX] &= ~0xffffffffull; /* only the components that both legs have */
@@ -569,6 +569,8 @@ bool generate_from(const struct encoded *e, u8 mode, u64 seed, struct insn_case 
         test->in.gpr[RAX] = random_chance(&r, 4) ? test->in.gpr[RAX] : random_below(&r, 40) - 20;
         test->in.gpr[RDX] = random_chance(&r, 4) ? test->in.gpr[RDX] : random_below(&r, 40) - 20;
     }
+    if (begins(test, "DPP"))
+        test->in.fx[25] |= 0x08; /* underflow masked: the interpreter finds that of the products too late (docs/quirks.md) */
     if (named(test, "DIV") || named(test, "IDIV"))
         prepare_division(test, &r);
     if (test->insn.is_mem || test->insn.disp)

@@ -41,11 +41,16 @@ static ALWAYS_INLINE xmm xmm_from64(u64 v)
     return (xmm){v, 0};
 }
 
-/* Address of a 16-byte operand of which legacy SSE demands alignment (SDM 2 table 2-21, type 4). */
+/* Address of a 16-byte operand of which legacy SSE demands alignment (SDM 2 table 2-21, type 4), before the segment's limit
+   is looked at. */
 static ALWAYS_INLINE u64 sse_aligned_ea(struct vcpu_state *s, struct interp *c, const struct cell *i,
                                         enum mem_access access)
 {
-    u64 lin = interp_ea(s, c, i, 16, access);
+    u64 lin;
+
+    if ((c->mode & MODE_CODE_MASK) != MODE_CODE64 && (s->seg[i->seg].base + interp_ea_offset(c, i)) & 15)
+        raise_gp(c, i, 0);
+    lin = interp_ea(s, c, i, 16, access);
 
     if (unlikely(lin & 15))
         raise_gp(c, i, 0);
