@@ -28,18 +28,31 @@ enum fp_tiny { FP_TINY_none, FP_TINY_ss, FP_TINY_sd, FP_TINY_ps, FP_TINY_pd };
 void interp_fp_check_begin(struct interp *c);
 void interp_fp_check_end(struct interp *c, const struct cell *i, xmm result, enum fp_tiny tiny);
 
-/* Around an operation, before its result is committed: raises #XM for an exception that is not masked. */
-static inline __attribute__((always_inline)) void fp_begin(struct interp *c)
-{
-    if (unlikely(c->fp.sse_unmasked))
-        interp_fp_check_begin(c);
-}
-static inline __attribute__((always_inline)) void fp_end(struct interp *c, const struct cell *i, xmm result,
-                                                         enum fp_tiny tiny)
-{
-    if (unlikely(c->fp.sse_unmasked))
-        interp_fp_check_end(c, i, result, tiny);
-}
+/*
+ * A handler of an instruction with SSE exceptions: its body has fp_begin(c) before the operation and fp_end(c, i, result,
+ * tiny) between that and the commit, which raises #XM for an exception that is not masked. There are two of each handler,
+ * since hardly any program unmasks exceptions: the plain one looks once, and has no calls in it.
+ */
+#define FLOAT_HANDLER(name, ...)                                                                             \
+    static __attribute__((noinline)) void name##_checked(struct vcpu_state *s, struct interp *c,             \
+                                                         const struct cell *i)                               \
+    {                                                                                                        \
+        const bool checked = true;                                                                           \
+        __VA_ARGS__                                                                                          \
+    }                                                                                                        \
+    static void name(struct vcpu_state *s, struct interp *c, const struct cell *i)                           \
+    {                                                                                                        \
+        const bool checked = false;                                                                          \
+        if (unlikely(c->fp.sse_unmasked))                                                                    \
+            TAIL name##_checked(s, c, i);                                                                    \
+        __VA_ARGS__                                                                                          \
+    }
+#define fp_begin(c)                                                                                          \
+    if (checked)                                                                                             \
+    interp_fp_check_begin(c)
+#define fp_end(c, i, result, tiny)                                                                           \
+    if (checked)                                                                                             \
+    interp_fp_check_end(c, i, result, tiny)
 
 /* ---- x87 exceptions and MMX ---- */
 

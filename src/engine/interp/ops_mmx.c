@@ -244,6 +244,9 @@ static void movdq2q_r(struct vcpu_state *s, struct interp *c, const struct cell 
 }
 
 /* CVT(T)PxPI: Pq from Wx. The x87 unit is MMX's even after a #XM. Only the elements that count are converted, so that the others raise nothing. */
+/* These are too rare for two handlers each. */
+#define checked c->fp.sse_unmasked
+
 #define TO_MMX(name, with, bytes)                                                                            \
     static void name##_commit(struct vcpu_state *s, struct interp *c, const struct cell *i, xmm b)           \
     {                                                                                                        \

@@ -80,40 +80,37 @@ static ALWAYS_INLINE xmm sse_load(struct vcpu_state *s, struct interp *c, const 
     return xmm_from64(load16(c, i, interp_ea(s, c, i, 2, MEM_READ)));
 }
 
-/*
- * name_r and name_m: Vx = expression of a (Vx) and b (Wx). `before` and `after` (with the result r) are statements around it.
- */
-#define SSE_SHAPE(name, bytes, before, expression, after)                                                    \
+/* name_r and name_m: Vx = expression of a (Vx) and b (Wx). */
+#define SSE_SHAPE(name, bytes, expression)                                                                   \
     static void name##_r(struct vcpu_state *s, struct interp *c, const struct cell *i)                       \
     {                                                                                                        \
-        xmm a = xmm_get(s, i->reg), b = xmm_get(s, i->rm), r;                                                \
+        xmm a = xmm_get(s, i->reg), b = xmm_get(s, i->rm);                                                   \
                                                                                                              \
-        before;                                                                                              \
-        r = expression;                                                                                      \
-        after;                                                                                               \
-        xmm_set(s, i->reg, r);                                                                               \
+        xmm_set(s, i->reg, expression);                                                                      \
         NEXT;                                                                                                \
     }                                                                                                        \
     static void name##_m(struct vcpu_state *s, struct interp *c, const struct cell *i)                       \
     {                                                                                                        \
-        xmm b = sse_load(s, c, i, bytes), a = xmm_get(s, i->reg), r;                                         \
+        xmm b = sse_load(s, c, i, bytes), a = xmm_get(s, i->reg);                                            \
                                                                                                              \
-        before;                                                                                              \
-        r = expression;                                                                                      \
-        after;                                                                                               \
-        xmm_set(s, i->reg, r);                                                                               \
+        xmm_set(s, i->reg, expression);                                                                      \
         NEXT;                                                                                                \
     }
+/* The same, with exceptions. */
+#define SSE_FLOAT_SHAPE(name, bytes, expression, tiny)                                                       \
+    FLOAT_HANDLER(name##_r, xmm a = xmm_get(s, i->reg), b = xmm_get(s, i->rm), r; fp_begin(c);               \
+                  r = expression; fp_end(c, i, r, FP_TINY_##tiny); xmm_set(s, i->reg, r); NEXT;)             \
+    FLOAT_HANDLER(name##_m, xmm b = sse_load(s, c, i, bytes), a = xmm_get(s, i->reg), r; fp_begin(c);        \
+                  r = expression; fp_end(c, i, r, FP_TINY_##tiny); xmm_set(s, i->reg, r); NEXT;)
 
 /* Makers of handlers and rows from the lists of fp.h. */
-#define SSE_INT_OP(name, form, bytes, ...) SSE_SHAPE(name, bytes, , xmm_##name(&c->fp, a, b), )
-#define SSE_IMM_OP(name, form, bytes, ...) SSE_SHAPE(name, bytes, , xmm_##name(&c->fp, a, b, (u8)i->imm), )
-#define SSE_XMM0_OP(name, form, bytes, ...)                                                                  \
-    SSE_SHAPE(name, bytes, , xmm_##name(&c->fp, a, b, xmm_get(s, 0)), )
+#define SSE_INT_OP(name, form, bytes, ...)  SSE_SHAPE(name, bytes, xmm_##name(&c->fp, a, b))
+#define SSE_IMM_OP(name, form, bytes, ...)  SSE_SHAPE(name, bytes, xmm_##name(&c->fp, a, b, (u8)i->imm))
+#define SSE_XMM0_OP(name, form, bytes, ...) SSE_SHAPE(name, bytes, xmm_##name(&c->fp, a, b, xmm_get(s, 0)))
 #define SSE_FLOAT_OP(name, form, bytes, tiny, ...)                                                           \
-    SSE_SHAPE(name, bytes, fp_begin(c), xmm_##name(&c->fp, a, b), fp_end(c, i, r, FP_TINY_##tiny))
+    SSE_FLOAT_SHAPE(name, bytes, xmm_##name(&c->fp, a, b), tiny)
 #define SSE_FLOAT_IMM_OP(name, form, bytes, count, mask, tiny, ...)                                          \
-    SSE_SHAPE(name, bytes, fp_begin(c), xmm_##name(&c->fp, a, b, (u8)i->imm), fp_end(c, i, r, FP_TINY_##tiny))
+    SSE_FLOAT_SHAPE(name, bytes, xmm_##name(&c->fp, a, b, (u8)i->imm), tiny)
 #define SSE_ROW(name, form, ...) {OP_##name##_##form, 0, ANY_SIZE(name##_r), ANY_SIZE(name##_m)},
 
 /* Rows written by hand. */

@@ -158,6 +158,8 @@ static void insertps_m(struct vcpu_state *s, struct interp *c, const struct cell
 
 /* ---- comparisons into the arithmetic flags ---- */
 
+static const xmm nothing_tiny = {0, 0};
+
 #define COMPARE(name, bytes)                                                                                 \
     static u16 compare_##name(xmm a, xmm b)                                                                  \
     {                                                                                                        \
@@ -166,27 +168,12 @@ static void insertps_m(struct vcpu_state *s, struct interp *c, const struct cell
         asm volatile(#name " %[b], %[a]\n\t" ASM_GET_FLAGS : "=&a"(flags) : [a] "x"(a), [b] "x"(b) : "cc");  \
         return (u16)flags;                                                                                   \
     }                                                                                                        \
-    static void name##_r(struct vcpu_state *s, struct interp *c, const struct cell *i)                       \
-    {                                                                                                        \
-        u16 flags;                                                                                           \
-                                                                                                             \
-        fp_begin(c);                                                                                         \
-        flags = compare_##name(xmm_get(s, i->reg), xmm_get(s, i->rm));                                       \
-        fp_end(c, i, (xmm){0, 0}, FP_TINY_none);                                                             \
-        c->flags = flags;                                                                                    \
-        NEXT;                                                                                                \
-    }                                                                                                        \
-    static void name##_m(struct vcpu_state *s, struct interp *c, const struct cell *i)                       \
-    {                                                                                                        \
-        xmm b = sse_load(s, c, i, bytes);                                                                    \
-        u16 flags;                                                                                           \
-                                                                                                             \
-        fp_begin(c);                                                                                         \
-        flags = compare_##name(xmm_get(s, i->reg), b);                                                       \
-        fp_end(c, i, (xmm){0, 0}, FP_TINY_none);                                                             \
-        c->flags = flags;                                                                                    \
-        NEXT;                                                                                                \
-    }
+    FLOAT_HANDLER(name##_r, u16 flags; fp_begin(c);                                                          \
+                  flags = compare_##name(xmm_get(s, i->reg), xmm_get(s, i->rm));                             \
+                  fp_end(c, i, nothing_tiny, FP_TINY_none); c->flags = flags; NEXT;)                         \
+    FLOAT_HANDLER(name##_m, xmm b = sse_load(s, c, i, bytes); u16 flags; fp_begin(c);                        \
+                  flags = compare_##name(xmm_get(s, i->reg), b); fp_end(c, i, nothing_tiny, FP_TINY_none);   \
+                  c->flags = flags; NEXT;)
 COMPARE(ucomiss, 4)
 COMPARE(ucomisd, 8)
 COMPARE(comiss, 4)
@@ -200,27 +187,11 @@ COMPARE(comisd, 8)
         asm volatile(insn " %[b], %[a]" : [a] "+x"(a) : [b] "r"(b));                                         \
         return a;                                                                                            \
     }                                                                                                        \
-    static void name##_r(struct vcpu_state *s, struct interp *c, const struct cell *i)                       \
-    {                                                                                                        \
-        xmm r;                                                                                               \
-                                                                                                             \
-        fp_begin(c);                                                                                         \
-        r = do_##name(xmm_get(s, i->reg), (u##bits)s->gpr[i->rm]);                                           \
-        fp_end(c, i, r, FP_TINY_none);                                                                       \
-        xmm_set(s, i->reg, r);                                                                               \
-        NEXT;                                                                                                \
-    }                                                                                                        \
-    static void name##_m(struct vcpu_state *s, struct interp *c, const struct cell *i)                       \
-    {                                                                                                        \
-        u##bits b = load##bits(c, i, interp_ea(s, c, i, bits / 8, MEM_READ));                                \
-        xmm r;                                                                                               \
-                                                                                                             \
-        fp_begin(c);                                                                                         \
-        r = do_##name(xmm_get(s, i->reg), b);                                                                \
-        fp_end(c, i, r, FP_TINY_none);                                                                       \
-        xmm_set(s, i->reg, r);                                                                               \
-        NEXT;                                                                                                \
-    }
+    FLOAT_HANDLER(name##_r, xmm r; fp_begin(c); r = do_##name(xmm_get(s, i->reg), (u##bits)s->gpr[i->rm]);   \
+                  fp_end(c, i, r, FP_TINY_none); xmm_set(s, i->reg, r); NEXT;)                               \
+    FLOAT_HANDLER(name##_m, u##bits b = load##bits(c, i, interp_ea(s, c, i, bits / 8, MEM_READ)); xmm r;     \
+                  fp_begin(c); r = do_##name(xmm_get(s, i->reg), b); fp_end(c, i, r, FP_TINY_none);          \
+                  xmm_set(s, i->reg, r); NEXT;)
 FROM_INTEGER(cvtsi2ss32, "cvtsi2ssl", 32)
 FROM_INTEGER(cvtsi2ss64, "cvtsi2ssq", 64)
 FROM_INTEGER(cvtsi2sd32, "cvtsi2sdl", 32)
@@ -234,27 +205,10 @@ FROM_INTEGER(cvtsi2sd64, "cvtsi2sdq", 64)
         asm volatile(insn " %[b], %[r]" : [r] "=r"(r) : [b] "x"(b));                                         \
         return r;                                                                                            \
     }                                                                                                        \
-    static void name##_r(struct vcpu_state *s, struct interp *c, const struct cell *i)                       \
-    {                                                                                                        \
-        u##bits r;                                                                                           \
-                                                                                                             \
-        fp_begin(c);                                                                                         \
-        r = do_##name(xmm_get(s, i->rm));                                                                    \
-        fp_end(c, i, (xmm){0, 0}, FP_TINY_none);                                                             \
-        s->gpr[i->reg] = r;                                                                                  \
-        NEXT;                                                                                                \
-    }                                                                                                        \
-    static void name##_m(struct vcpu_state *s, struct interp *c, const struct cell *i)                       \
-    {                                                                                                        \
-        xmm b = sse_load(s, c, i, bytes);                                                                    \
-        u##bits r;                                                                                           \
-                                                                                                             \
-        fp_begin(c);                                                                                         \
-        r = do_##name(b);                                                                                    \
-        fp_end(c, i, (xmm){0, 0}, FP_TINY_none);                                                             \
-        s->gpr[i->reg] = r;                                                                                  \
-        NEXT;                                                                                                \
-    }
+    FLOAT_HANDLER(name##_r, u##bits r; fp_begin(c); r = do_##name(xmm_get(s, i->rm));                        \
+                  fp_end(c, i, nothing_tiny, FP_TINY_none); s->gpr[i->reg] = r; NEXT;)                       \
+    FLOAT_HANDLER(name##_m, xmm b = sse_load(s, c, i, bytes); u##bits r; fp_begin(c); r = do_##name(b);      \
+                  fp_end(c, i, nothing_tiny, FP_TINY_none); s->gpr[i->reg] = r; NEXT;)
 TO_INTEGER(cvtss2si32, "cvtss2sil", 32, 4)
 TO_INTEGER(cvtss2si64, "cvtss2siq", 64, 4)
 TO_INTEGER(cvttss2si32, "cvttss2sil", 32, 4)

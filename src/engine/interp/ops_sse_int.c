@@ -177,7 +177,7 @@ static void pslldq_imm_r(struct vcpu_state *s, struct interp *c, const struct ce
     xmm_set(s, i->rm, n > 15 ? zero : bytes_from(zero, xmm_get(s, i->rm), 16 - n));
     NEXT;
 }
-SSE_SHAPE(palignr, 16, , bytes_from(b, a, (u8)i->imm), )
+SSE_SHAPE(palignr, 16, bytes_from(b, a, (u8)i->imm))
 
 /* ---- into the arithmetic flags ---- */
 

@@ -1,7 +1,7 @@
 /*
  * x87: arithmetic, comparisons, loads and stores. (Control instructions are in ops_fpstate.c.)
  *
- * Each handler has a fast path for what nearly always holds: all exceptions masked, the registers that it reads not empty,
+ * Most handlers are a fast path for what nearly always holds: all exceptions masked, the registers that it reads not empty,
  * the one that it pushes to empty. Everything else, stack faults and unmasked exceptions, and the rarer instructions
  * altogether, goes through x87_execute: the whole x87 state on the host for one instruction.
  *
@@ -88,310 +88,6 @@ static bool stored(const struct vcpu_state *s)
     return !(s->x87.fsw & ~s->x87.fcw & (FSW_FLAGS & ~MXCSR_PE));
 }
 
-/* Every handler is X87(name) { statements; DONE; }. */
-#define X87(name) static void name(struct vcpu_state *s, struct interp *c, const struct cell *i)
-#define DONE                                                                                                 \
-    s->x87.fip = cell_rip(c, i);                                                                             \
-    NEXT
-
-/* Instructions without a fast path. */
-X87(through_host)
-{
-    x87_check(s, c, i);
-    slow(s, c, i, NULL);
-    DONE;
-}
-
-/* ---- arithmetic ---- */
-
-#define F(insn)                                                                                              \
-    X87(insn##_st0)                                                                                          \
-    {                                                                                                        \
-        x87_check(s, c, i);                                                                                  \
-        if (likely(c->fp.x87_simple && valid(s, 0) && valid(s, sti(i))))                                     \
-            status(s, x87_##insn(st(s, 0), st(s, sti(i))), 0);                                               \
-        else                                                                                                 \
-            slow(s, c, i, NULL);                                                                             \
-        DONE;                                                                                                \
-    }                                                                                                        \
-    X87(insn##_sti)                                                                                          \
-    {                                                                                                        \
-        x87_check(s, c, i);                                                                                  \
-        if (likely(c->fp.x87_simple && valid(s, 0) && valid(s, sti(i))))                                     \
-            status(s, x87_##insn(st(s, sti(i)), st(s, 0)), 0);                                               \
-        else                                                                                                 \
-            slow(s, c, i, NULL);                                                                             \
-        DONE;                                                                                                \
-    }                                                                                                        \
-    X87(insn##p_sti)                                                                                         \
-    {                                                                                                        \
-        x87_check(s, c, i);                                                                                  \
-        if (likely(c->fp.x87_simple && valid(s, 0) && valid(s, sti(i)))) {                                   \
-            status(s, x87_##insn(st(s, sti(i)), st(s, 0)), 0);                                               \
-            pop(s);                                                                                          \
-        } else {                                                                                             \
-            slow(s, c, i, NULL);                                                                             \
-        }                                                                                                    \
-        DONE;                                                                                                \
-    }
-X87_BINARY(F)
-#undef F
-
-#define LOAD_u16(c, i, lin) load16(c, i, lin)
-#define LOAD_u32(c, i, lin) load32(c, i, lin)
-#define LOAD_u64(c, i, lin) load64(c, i, lin)
-#define F(name, insn, type)                                                                                  \
-    X87(name)                                                                                                \
-    {                                                                                                        \
-        type operand;                                                                                        \
-                                                                                                             \
-        x87_check(s, c, i);                                                                                  \
-        operand = LOAD_##type(c, i, interp_ea(s, c, i, sizeof(type), MEM_READ));                             \
-        if (likely(c->fp.x87_simple && valid(s, 0)))                                                         \
-            status(s, x87_##name(st(s, 0), operand), 0);                                                     \
-        else                                                                                                 \
-            slow(s, c, i, &operand);                                                                         \
-        DONE;                                                                                                \
-    }
-X87_BINARY_MEMORY(F)
-#undef F
-
-#define UNARY(insn, codes)                                                                                   \
-    X87(insn)                                                                                                \
-    {                                                                                                        \
-        x87_check(s, c, i);                                                                                  \
-        if (likely(c->fp.x87_simple && valid(s, 0)))                                                         \
-            status(s, x87_##insn(st(s, 0)), codes);                                                          \
-        else                                                                                                 \
-            slow(s, c, i, NULL);                                                                             \
-        DONE;                                                                                                \
-    }
-UNARY(fsqrt, 0)
-UNARY(frndint, 0)
-UNARY(f2xm1, 0)
-UNARY(fsin, FSW_C2)
-UNARY(fcos, FSW_C2)
-UNARY(ftst, CODES)
-UNARY(fxam, CODES)
-
-/* Neither zero, denormal, infinite, NaN nor unsupported: for these the host's condition code is not always the instruction's
-   own, but may be what was there before. */
-static ALWAYS_INLINE bool ordinary(const struct x87_reg *r)
-{
-    unsigned exponent = r->sign_exponent & 0x7fff;
-
-    return exponent && exponent != 0x7fff && r->mantissa >> 63;
-}
-
-#define PARTIAL(insn, codes)                                                                                 \
-    X87(insn)                                                                                                \
-    {                                                                                                        \
-        x87_check(s, c, i);                                                                                  \
-        if (likely(c->fp.x87_simple && valid(s, 0) && valid(s, 1) && ordinary(st(s, 0)) &&                   \
-                   ordinary(st(s, 1))))                                                                      \
-            status(s, x87_##insn(st(s, 0), st(s, 1)), codes);                                                \
-        else                                                                                                 \
-            slow(s, c, i, NULL);                                                                             \
-        DONE;                                                                                                \
-    }
-PARTIAL(fprem, CODES)
-PARTIAL(fprem1, CODES)
-PARTIAL(fscale, 0)
-
-#define F(insn)                                                                                              \
-    X87(insn)                                                                                                \
-    {                                                                                                        \
-        x87_check(s, c, i);                                                                                  \
-        if (likely(c->fp.x87_simple && valid(s, 0) && valid(s, 1))) {                                        \
-            status(s, x87_##insn(st(s, 0), st(s, 1)), 0);                                                    \
-            pop(s);                                                                                          \
-        } else {                                                                                             \
-            slow(s, c, i, NULL);                                                                             \
-        }                                                                                                    \
-        DONE;                                                                                                \
-    }
-X87_POP(F)
-#undef F
-
-X87(fchs)
-{
-    x87_check(s, c, i);
-    if (likely(valid(s, 0))) {
-        st(s, 0)->sign_exponent ^= 0x8000;
-        status(s, 0, 0);
-    } else {
-        slow(s, c, i, NULL);
-    }
-    DONE;
-}
-X87(fabs_)
-{
-    x87_check(s, c, i);
-    if (likely(valid(s, 0))) {
-        st(s, 0)->sign_exponent &= 0x7fff;
-        status(s, 0, 0);
-    } else {
-        slow(s, c, i, NULL);
-    }
-    DONE;
-}
-
-/* ---- comparisons ---- */
-
-#define COMPARE(name, insn, pops)                                                                            \
-    X87(name)                                                                                                \
-    {                                                                                                        \
-        x87_check(s, c, i);                                                                                  \
-        if (likely(c->fp.x87_simple && valid(s, 0) && valid(s, sti(i)))) {                                   \
-            status(s, x87_##insn(st(s, 0), st(s, sti(i))), CODES);                                           \
-            if (pops > 0)                                                                                    \
-                pop(s);                                                                                      \
-            if (pops > 1)                                                                                    \
-                pop(s);                                                                                      \
-        } else {                                                                                             \
-            slow(s, c, i, NULL);                                                                             \
-        }                                                                                                    \
-        DONE;                                                                                                \
-    }
-COMPARE(fcom, fcompp, 0)
-COMPARE(fcomp, fcompp, 1)
-COMPARE(fcompp, fcompp, 2) /* FCOMPP and FUCOMPP have 1 in ModRM.rm */
-COMPARE(fucom, fucompp, 0)
-COMPARE(fucomp, fucompp, 1)
-COMPARE(fucompp, fucompp, 2)
-
-#define F(name, insn, type)                                                                                  \
-    COMPARE_MEMORY(name, name, type, 0)                                                                      \
-    COMPARE_MEMORY(name##_pop, name, type, 1)
-#define COMPARE_MEMORY(name, insn, type, pops)                                                               \
-    X87(name)                                                                                                \
-    {                                                                                                        \
-        type operand;                                                                                        \
-                                                                                                             \
-        x87_check(s, c, i);                                                                                  \
-        operand = LOAD_##type(c, i, interp_ea(s, c, i, sizeof(type), MEM_READ));                             \
-        if (likely(c->fp.x87_simple && valid(s, 0))) {                                                       \
-            status(s, x87_##insn(st(s, 0), operand), CODES);                                                 \
-            if (pops)                                                                                        \
-                pop(s);                                                                                      \
-        } else {                                                                                             \
-            slow(s, c, i, &operand);                                                                         \
-        }                                                                                                    \
-        DONE;                                                                                                \
-    }
-X87_COMPARE_MEMORY(F)
-#undef F
-
-#define COMPARE_FLAGS(name, insn, pops)                                                                      \
-    X87(name)                                                                                                \
-    {                                                                                                        \
-        x87_check(s, c, i);                                                                                  \
-        if (likely(c->fp.x87_simple && valid(s, 0) && valid(s, sti(i)))) {                                   \
-            u32 r = x87_##insn(st(s, 0), st(s, sti(i)));                                                     \
-                                                                                                             \
-            s->x87.fsw |= r & FSW_FLAGS; /* C1 stays */                                                      \
-            c->flags = r >> 16;                                                                              \
-            if (pops)                                                                                        \
-                pop(s);                                                                                      \
-        } else {                                                                                             \
-            slow(s, c, i, NULL);                                                                             \
-        }                                                                                                    \
-        DONE;                                                                                                \
-    }
-COMPARE_FLAGS(fcomi, fcomi, 0)
-COMPARE_FLAGS(fcomip, fcomi, 1)
-COMPARE_FLAGS(fucomi, fucomi, 0)
-COMPARE_FLAGS(fucomip, fucomi, 1)
-
-/* ---- loads ---- */
-
-#define F(name, insn, type)                                                                                  \
-    X87(name)                                                                                                \
-    {                                                                                                        \
-        type operand;                                                                                        \
-                                                                                                             \
-        x87_check(s, c, i);                                                                                  \
-        operand = LOAD_##type(c, i, interp_ea(s, c, i, sizeof(type), MEM_READ));                             \
-        if (likely(c->fp.x87_simple && !valid(s, 7))) {                                                      \
-            struct x87_reg value;                                                                            \
-                                                                                                             \
-            status(s, x87_##name(&value, operand), 0);                                                       \
-            push(s, &value);                                                                                 \
-        } else {                                                                                             \
-            slow(s, c, i, &operand);                                                                         \
-        }                                                                                                    \
-        DONE;                                                                                                \
-    }
-X87_LOAD(F)
-#undef F
-
-X87(fld_m80)
-{
-    struct x87_reg operand;
-
-    x87_check(s, c, i);
-    load_bytes(c, i, interp_ea(s, c, i, 10, MEM_READ), &operand, 10);
-    if (likely(!valid(s, 7))) {
-        status(s, 0, 0);
-        push(s, &operand);
-    } else {
-        slow(s, c, i, &operand);
-    }
-    DONE;
-}
-X87(fld_sti)
-{
-    x87_check(s, c, i);
-    if (likely(valid(s, sti(i)) && !valid(s, 7))) {
-        status(s, 0, 0);
-        push(s, st(s, sti(i)));
-    } else {
-        slow(s, c, i, NULL);
-    }
-    DONE;
-}
-X87(fbld)
-{
-    u8 operand[10];
-
-    x87_check(s, c, i);
-    load_bytes(c, i, interp_ea(s, c, i, 10, MEM_READ), operand, 10);
-    slow(s, c, i, operand);
-    DONE;
-}
-#define F(insn)                                                                                              \
-    X87(insn)                                                                                                \
-    {                                                                                                        \
-        x87_check(s, c, i);                                                                                  \
-        if (likely(c->fp.x87_simple && !valid(s, 7))) {                                                      \
-            struct x87_reg value;                                                                            \
-                                                                                                             \
-            status(s, x87_##insn(&value), 0);                                                                \
-            push(s, &value);                                                                                 \
-        } else {                                                                                             \
-            slow(s, c, i, NULL);                                                                             \
-        }                                                                                                    \
-        DONE;                                                                                                \
-    }
-X87_CONSTANT(F)
-#undef F
-
-/* ---- stores ---- */
-
-/* Faults before the host computes, which collects exception flags. */
-static ALWAYS_INLINE u64 store_address(struct vcpu_state *s, struct interp *c, const struct cell *i,
-                                       unsigned size)
-{
-    u64 lin = interp_ea(s, c, i, size, MEM_WRITE);
-
-    if (unlikely(tlb_slot(c->tlb, lin)->tag_write != ((lin + size - 1) & PAGE_MASK)))
-        interp_probe(c, i, lin, size, MEM_WRITE);
-    return lin;
-}
-
-#define STORE_u16 store16
-#define STORE_u32 store32
-#define STORE_u64 store64
 /*
  * A store through the host, which executes `opcode` with the given rounding (bits of the control word). It touches memory
  * only if no exception keeps it from storing, and happens wholly or not.
@@ -423,21 +119,290 @@ static void slow_store(struct vcpu_state *s, struct interp *c, const struct cell
     slow_store_as(s, c, i, size, (u16)i->imm, 0);
 }
 
+/* Every handler is X87(name) { statements; DONE; }. */
+#define X87(name) static void name(struct vcpu_state *s, struct interp *c, const struct cell *i)
+#define DONE                                                                                                 \
+    s->x87.fip = cell_rip(c, i);                                                                             \
+    NEXT
+
+/* The slow paths, by memory operand; also instructions that have no other. */
+X87(through_host)
+{
+    x87_check(s, c, i);
+    slow(s, c, i, NULL);
+    DONE;
+}
+#define THROUGH_HOST_MEMORY(bytes)                                                                           \
+    X87(through_host_load##bytes)                                                                            \
+    {                                                                                                        \
+        u8 operand[bytes];                                                                                   \
+                                                                                                             \
+        x87_check(s, c, i);                                                                                  \
+        interp_load_bytes(c, i, interp_ea(s, c, i, bytes, MEM_READ), operand, bytes);                        \
+        slow(s, c, i, operand);                                                                              \
+        DONE;                                                                                                \
+    }                                                                                                        \
+    X87(through_host_store##bytes)                                                                           \
+    {                                                                                                        \
+        x87_check(s, c, i);                                                                                  \
+        slow_store(s, c, i, bytes);                                                                          \
+        DONE;                                                                                                \
+    }
+THROUGH_HOST_MEMORY(2)
+THROUGH_HOST_MEMORY(4)
+THROUGH_HOST_MEMORY(8)
+THROUGH_HOST_MEMORY(10)
+#define BYTES_u16        2
+#define BYTES_u32        4
+#define BYTES_u64        8
+#define JOIN(a, b)       JOIN_(a, b)
+#define JOIN_(a, b)      a##b
+#define SLOW_LOAD(type)  JOIN(through_host_load, BYTES_##type)
+#define SLOW_STORE(type) JOIN(through_host_store, BYTES_##type)
+
+/* Every fast path begins with FAST(condition, its slow path). No exception is pending when all are masked. */
+#define FAST(condition, slow_path)                                                                           \
+    if (unlikely(!(c->fp.x87_simple && (condition))))                                                        \
+    TAIL slow_path(s, c, i)
+
+/* ---- arithmetic ---- */
+
+#define F(insn)                                                                                              \
+    X87(insn##_st0)                                                                                          \
+    {                                                                                                        \
+        FAST(valid(s, 0) && valid(s, sti(i)), through_host);                                                 \
+        status(s, x87_##insn(st(s, 0), st(s, sti(i))), 0);                                                   \
+        DONE;                                                                                                \
+    }                                                                                                        \
+    X87(insn##_sti)                                                                                          \
+    {                                                                                                        \
+        FAST(valid(s, 0) && valid(s, sti(i)), through_host);                                                 \
+        status(s, x87_##insn(st(s, sti(i)), st(s, 0)), 0);                                                   \
+        DONE;                                                                                                \
+    }                                                                                                        \
+    X87(insn##p_sti)                                                                                         \
+    {                                                                                                        \
+        FAST(valid(s, 0) && valid(s, sti(i)), through_host);                                                 \
+        status(s, x87_##insn(st(s, sti(i)), st(s, 0)), 0);                                                   \
+        pop(s);                                                                                              \
+        DONE;                                                                                                \
+    }
+X87_BINARY(F)
+#undef F
+
+#define LOAD_u16(c, i, lin) load16(c, i, lin)
+#define LOAD_u32(c, i, lin) load32(c, i, lin)
+#define LOAD_u64(c, i, lin) load64(c, i, lin)
+#define OPERAND(type)       LOAD_##type(c, i, interp_ea(s, c, i, sizeof(type), MEM_READ))
+#define F(name, insn, type)                                                                                  \
+    X87(name)                                                                                                \
+    {                                                                                                        \
+        type operand;                                                                                        \
+                                                                                                             \
+        FAST(valid(s, 0), SLOW_LOAD(type));                                                                  \
+        operand = OPERAND(type);                                                                             \
+        status(s, x87_##name(st(s, 0), operand), 0);                                                         \
+        DONE;                                                                                                \
+    }
+X87_BINARY_MEMORY(F)
+#undef F
+
+#define UNARY(insn, codes)                                                                                   \
+    X87(insn)                                                                                                \
+    {                                                                                                        \
+        FAST(valid(s, 0), through_host);                                                                     \
+        status(s, x87_##insn(st(s, 0)), codes);                                                              \
+        DONE;                                                                                                \
+    }
+UNARY(fsqrt, 0)
+UNARY(frndint, 0)
+UNARY(f2xm1, 0)
+UNARY(fsin, FSW_C2)
+UNARY(fcos, FSW_C2)
+UNARY(ftst, CODES)
+UNARY(fxam, CODES)
+
+/* Neither zero, denormal, infinite, NaN nor unsupported: for these the host's condition code is not always the instruction's
+   own, but may be what was there before. */
+static ALWAYS_INLINE bool ordinary(const struct x87_reg *r)
+{
+    unsigned exponent = r->sign_exponent & 0x7fff;
+
+    return exponent && exponent != 0x7fff && r->mantissa >> 63;
+}
+
+#define PARTIAL(insn, codes)                                                                                 \
+    X87(insn)                                                                                                \
+    {                                                                                                        \
+        FAST(valid(s, 0) && valid(s, 1) && ordinary(st(s, 0)) && ordinary(st(s, 1)), through_host);          \
+        status(s, x87_##insn(st(s, 0), st(s, 1)), codes);                                                    \
+        DONE;                                                                                                \
+    }
+PARTIAL(fprem, CODES)
+PARTIAL(fprem1, CODES)
+PARTIAL(fscale, 0)
+
+#define F(insn)                                                                                              \
+    X87(insn)                                                                                                \
+    {                                                                                                        \
+        FAST(valid(s, 0) && valid(s, 1), through_host);                                                      \
+        status(s, x87_##insn(st(s, 0), st(s, 1)), 0);                                                        \
+        pop(s);                                                                                              \
+        DONE;                                                                                                \
+    }
+X87_POP(F)
+#undef F
+
+X87(fchs)
+{
+    FAST(valid(s, 0), through_host);
+    st(s, 0)->sign_exponent ^= 0x8000;
+    status(s, 0, 0);
+    DONE;
+}
+X87(fabs_)
+{
+    FAST(valid(s, 0), through_host);
+    st(s, 0)->sign_exponent &= 0x7fff;
+    status(s, 0, 0);
+    DONE;
+}
+
+/* ---- comparisons ---- */
+
+#define COMPARE(name, insn, pops)                                                                            \
+    X87(name)                                                                                                \
+    {                                                                                                        \
+        FAST(valid(s, 0) && valid(s, sti(i)), through_host);                                                 \
+        status(s, x87_##insn(st(s, 0), st(s, sti(i))), CODES);                                               \
+        if (pops > 0)                                                                                        \
+            pop(s);                                                                                          \
+        if (pops > 1)                                                                                        \
+            pop(s);                                                                                          \
+        DONE;                                                                                                \
+    }
+COMPARE(fcom, fcompp, 0)
+COMPARE(fcomp, fcompp, 1)
+COMPARE(fcompp, fcompp, 2) /* FCOMPP and FUCOMPP have 1 in ModRM.rm */
+COMPARE(fucom, fucompp, 0)
+COMPARE(fucomp, fucompp, 1)
+COMPARE(fucompp, fucompp, 2)
+
+#define COMPARE_MEMORY(name, insn, type, pops)                                                               \
+    X87(name)                                                                                                \
+    {                                                                                                        \
+        type operand;                                                                                        \
+                                                                                                             \
+        FAST(valid(s, 0), SLOW_LOAD(type));                                                                  \
+        operand = OPERAND(type);                                                                             \
+        status(s, x87_##insn(st(s, 0), operand), CODES);                                                     \
+        if (pops)                                                                                            \
+            pop(s);                                                                                          \
+        DONE;                                                                                                \
+    }
+#define F(name, insn, type)                                                                                  \
+    COMPARE_MEMORY(name, name, type, 0)                                                                      \
+    COMPARE_MEMORY(name##_pop, name, type, 1)
+X87_COMPARE_MEMORY(F)
+#undef F
+
+/* C1 stays. */
+#define COMPARE_FLAGS(name, insn, pops)                                                                      \
+    X87(name)                                                                                                \
+    {                                                                                                        \
+        u32 r;                                                                                               \
+                                                                                                             \
+        FAST(valid(s, 0) && valid(s, sti(i)), through_host);                                                 \
+        r = x87_##insn(st(s, 0), st(s, sti(i)));                                                             \
+        s->x87.fsw |= r & FSW_FLAGS;                                                                         \
+        c->flags = r >> 16;                                                                                  \
+        if (pops)                                                                                            \
+            pop(s);                                                                                          \
+        DONE;                                                                                                \
+    }
+COMPARE_FLAGS(fcomi, fcomi, 0)
+COMPARE_FLAGS(fcomip, fcomi, 1)
+COMPARE_FLAGS(fucomi, fucomi, 0)
+COMPARE_FLAGS(fucomip, fucomi, 1)
+
+/* ---- loads ---- */
+
+#define F(name, insn, type)                                                                                  \
+    X87(name)                                                                                                \
+    {                                                                                                        \
+        struct x87_reg value;                                                                                \
+        type operand;                                                                                        \
+                                                                                                             \
+        FAST(!valid(s, 7), SLOW_LOAD(type));                                                                 \
+        operand = OPERAND(type);                                                                             \
+        status(s, x87_##name(&value, operand), 0);                                                           \
+        push(s, &value);                                                                                     \
+        DONE;                                                                                                \
+    }
+X87_LOAD(F)
+#undef F
+
+X87(fld_m80)
+{
+    struct x87_reg value;
+    u64 lin;
+
+    FAST(!valid(s, 7), through_host_load10);
+    lin = interp_ea(s, c, i, 10, MEM_READ);
+    load_bytes(c, i, lin, &value, 10);
+    status(s, 0, 0);
+    push(s, &value);
+    DONE;
+}
+X87(fld_sti)
+{
+    FAST(valid(s, sti(i)) && !valid(s, 7), through_host);
+    status(s, 0, 0);
+    push(s, st(s, sti(i)));
+    DONE;
+}
+#define F(insn)                                                                                              \
+    X87(insn)                                                                                                \
+    {                                                                                                        \
+        struct x87_reg value;                                                                                \
+                                                                                                             \
+        FAST(!valid(s, 7), through_host);                                                                    \
+        status(s, x87_##insn(&value), 0);                                                                    \
+        push(s, &value);                                                                                     \
+        DONE;                                                                                                \
+    }
+X87_CONSTANT(F)
+#undef F
+
+/* ---- stores ---- */
+
+/* Faults before the host computes, which collects exception flags. */
+static ALWAYS_INLINE u64 store_address(struct vcpu_state *s, struct interp *c, const struct cell *i,
+                                       unsigned size)
+{
+    u64 lin = interp_ea(s, c, i, size, MEM_WRITE);
+
+    if (unlikely(tlb_slot(c->tlb, lin)->tag_write != ((lin + size - 1) & PAGE_MASK)))
+        interp_probe(c, i, lin, size, MEM_WRITE);
+    return lin;
+}
+
+#define STORE_u16 store16
+#define STORE_u32 store32
+#define STORE_u64 store64
+#define STORE_PART(type, insn)                                                                               \
+    u64 lin = store_address(s, c, i, sizeof(type));                                                          \
+    type result;                                                                                             \
+                                                                                                             \
+    status(s, x87_##insn(st(s, 0), &result), 0);                                                             \
+    STORE_##type(c, i, lin, result)
 #define STORE(name, insn, type, pops)                                                                        \
     X87(name)                                                                                                \
     {                                                                                                        \
-        x87_check(s, c, i);                                                                                  \
-        if (likely(c->fp.x87_simple && valid(s, 0))) {                                                       \
-            u64 lin = store_address(s, c, i, sizeof(type));                                                  \
-            type result;                                                                                     \
-                                                                                                             \
-            status(s, x87_##insn(st(s, 0), &result), 0);                                                     \
-            STORE_##type(c, i, lin, result);                                                                 \
-            if (pops)                                                                                        \
-                pop(s);                                                                                      \
-        } else {                                                                                             \
-            slow_store(s, c, i, sizeof(type));                                                               \
-        }                                                                                                    \
+        FAST(valid(s, 0), SLOW_STORE(type));                                                                 \
+        STORE_PART(type, insn);                                                                              \
+        if (pops)                                                                                            \
+            pop(s);                                                                                          \
         DONE;                                                                                                \
     }
 STORE(fst_m32, fst_m32, u32, 0)
@@ -451,28 +416,21 @@ STORE(fistp_m32, fist_m32, u32, 1)
 STORE(fistp_m64, fist_m64, u64, 1)
 
 /* FISTTP came with SSE3; a host without that does FISTP, rounding towards zero. `fistp`: its FOP. */
-static void slow_fisttp(struct vcpu_state *s, struct interp *c, const struct cell *i, unsigned size,
-                        u16 fistp)
-{
-    if (FP_HAS(&c->fp, SSE3))
-        slow_store(s, c, i, size);
-    else
-        slow_store_as(s, c, i, size, fistp, FCW_RC);
-}
 #define FISTTP(name, type, fistp)                                                                            \
-    X87(name)                                                                                                \
+    X87(name##_slow)                                                                                         \
     {                                                                                                        \
         x87_check(s, c, i);                                                                                  \
-        if (likely(c->fp.x87_simple && valid(s, 0) && c->fp.host & FP_HOST_SSE3)) {                          \
-            u64 lin = store_address(s, c, i, sizeof(type));                                                  \
-            type result;                                                                                     \
-                                                                                                             \
-            status(s, x87_##name(st(s, 0), &result), 0);                                                     \
-            STORE_##type(c, i, lin, result);                                                                 \
-            pop(s);                                                                                          \
-        } else {                                                                                             \
-            slow_fisttp(s, c, i, sizeof(type), fistp);                                                       \
-        }                                                                                                    \
+        if (FP_HAS(&c->fp, SSE3))                                                                            \
+            slow_store(s, c, i, sizeof(type));                                                               \
+        else                                                                                                 \
+            slow_store_as(s, c, i, sizeof(type), fistp, FCW_RC);                                             \
+        DONE;                                                                                                \
+    }                                                                                                        \
+    X87(name)                                                                                                \
+    {                                                                                                        \
+        FAST(valid(s, 0) && FP_HAS(&c->fp, SSE3), name##_slow);                                              \
+        STORE_PART(type, name);                                                                              \
+        pop(s);                                                                                              \
         DONE;                                                                                                \
     }
 FISTTP(fisttp_m16, u16, 7 << 8 | 3 << 3)
@@ -481,63 +439,43 @@ FISTTP(fisttp_m64, u64, 7 << 8 | 7 << 3)
 
 X87(fstp_m80)
 {
-    x87_check(s, c, i);
-    if (likely(valid(s, 0))) {
-        /* Two stores, as on CPUs: the first one stays when the second faults. */
-        u64 lin = interp_ea(s, c, i, 10, MEM_WRITE);
+    u64 lin;
 
-        store64(c, i, lin, st(s, 0)->mantissa);
-        store16(c, i, lin + 8, st(s, 0)->sign_exponent);
-        status(s, 0, 0);
-        pop(s);
-    } else {
-        slow_store(s, c, i, 10);
-    }
-    DONE;
-}
-X87(fbstp)
-{
-    x87_check(s, c, i);
-    slow_store(s, c, i, 10);
+    FAST(valid(s, 0), through_host_store10);
+    /* Two stores, as on CPUs: the first one stays when the second faults. */
+    lin = interp_ea(s, c, i, 10, MEM_WRITE);
+    store64(c, i, lin, st(s, 0)->mantissa);
+    store16(c, i, lin + 8, st(s, 0)->sign_exponent);
+    status(s, 0, 0);
+    pop(s);
     DONE;
 }
 X87(fst_sti)
 {
-    x87_check(s, c, i);
-    if (likely(valid(s, 0))) {
-        *st(s, sti(i)) = *st(s, 0);
-        s->x87.tags |= 1 << physical(s, sti(i));
-        status(s, 0, 0);
-    } else {
-        slow(s, c, i, NULL);
-    }
+    FAST(valid(s, 0), through_host);
+    *st(s, sti(i)) = *st(s, 0);
+    s->x87.tags |= 1 << physical(s, sti(i));
+    status(s, 0, 0);
     DONE;
 }
 X87(fstp_sti)
 {
-    x87_check(s, c, i);
-    if (likely(valid(s, 0))) {
-        *st(s, sti(i)) = *st(s, 0);
-        s->x87.tags |= 1 << physical(s, sti(i));
-        status(s, 0, 0);
-        pop(s);
-    } else {
-        slow(s, c, i, NULL);
-    }
+    FAST(valid(s, 0), through_host);
+    *st(s, sti(i)) = *st(s, 0);
+    s->x87.tags |= 1 << physical(s, sti(i));
+    status(s, 0, 0);
+    pop(s);
     DONE;
 }
 X87(fxch)
 {
-    x87_check(s, c, i);
-    if (likely(valid(s, 0) && valid(s, sti(i)))) {
-        struct x87_reg value = *st(s, 0);
+    struct x87_reg value;
 
-        *st(s, 0) = *st(s, sti(i));
-        *st(s, sti(i)) = value;
-        status(s, 0, 0);
-    } else {
-        slow(s, c, i, NULL);
-    }
+    FAST(valid(s, 0) && valid(s, sti(i)), through_host);
+    value = *st(s, 0);
+    *st(s, 0) = *st(s, sti(i));
+    *st(s, sti(i)) = value;
+    status(s, 0, 0);
     DONE;
 }
 
@@ -545,10 +483,8 @@ X87(fxch)
 #define FCMOV(name, cc)                                                                                      \
     X87(name)                                                                                                \
     {                                                                                                        \
-        x87_check(s, c, i);                                                                                  \
-        if (unlikely(!valid(s, 0) || !valid(s, sti(i))))                                                     \
-            slow(s, c, i, NULL);                                                                             \
-        else if (flags_condition(c->flags, cc))                                                              \
+        FAST(valid(s, 0) && valid(s, sti(i)), through_host);                                                 \
+        if (flags_condition(c->flags, cc))                                                                   \
             *st(s, 0) = *st(s, sti(i));                                                                      \
         DONE;                                                                                                \
     }
@@ -565,28 +501,28 @@ FCMOV(fcmovnu, 11)
 
 X87(ffree)
 {
-    x87_check(s, c, i);
+    FAST(true, through_host);
     s->x87.tags &= ~(1 << physical(s, sti(i)));
     status(s, 0, 0);
     DONE;
 }
 X87(fincstp)
 {
-    x87_check(s, c, i);
+    FAST(true, through_host);
     add_to_top(s, 1);
     status(s, 0, 0);
     DONE;
 }
 X87(fdecstp)
 {
-    x87_check(s, c, i);
+    FAST(true, through_host);
     add_to_top(s, 7);
     status(s, 0, 0);
     DONE;
 }
 X87(fnop)
 {
-    x87_check(s, c, i);
+    FAST(true, through_host);
     DONE;
 }
 
@@ -647,7 +583,7 @@ const struct interp_row interp_x87_rows[] = {
     ROW_M(FILD_Mw, fild_m16)
     ROW_M(FILD_Md, fild_m32)
     ROW_M(FILD_Mq, fild_m64)
-    ROW_M(FBLD_Mt, fbld)
+    ROW_M(FBLD_Mt, through_host_load10)
     ROW_R(FLD1, fld1)
     ROW_R(FLDL2T, fldl2t)
     ROW_R(FLDL2E, fldl2e)
@@ -668,7 +604,7 @@ const struct interp_row interp_x87_rows[] = {
     ROW_M(FISTTP_Mw, fisttp_m16)
     ROW_M(FISTTP_Md, fisttp_m32)
     ROW_M(FISTTP_Mq, fisttp_m64)
-    ROW_M(FBSTP_Mt, fbstp)
+    ROW_M(FBSTP_Mt, through_host_store10)
 
     ROW_R(FXCH_STi, fxch)
     ROW_R(FCMOVB_ST0_STi, fcmovb)
