@@ -7,7 +7,7 @@ u64 gdt[GDT_ENTRIES] __attribute__((aligned(16)));
 u64 idt[256][sizeof(ulong) / 4] __attribute__((aligned(16)));
 u8 tss[0x2100] __attribute__((aligned(4096))); /* the I/O map ends with a byte of ones */
 
-static u8 trap_stack[3][TRAP_STACK_SIZE] __attribute__((aligned(16))); /* for rings 0 (or IST1), 1 and 2 */
+static u8 trap_stack[4][TRAP_STACK_SIZE] __attribute__((aligned(16))); /* for rings 0, 1 and 2, and IST1 */
 static struct trap result;
 static bool running;
 
@@ -89,7 +89,7 @@ static void set_up_tss(void)
 #ifdef __x86_64__
     for (int ring = 0; ring < 3; ring++)
         *(u64 *)(tss + 4 + 8 * ring) = (u64)(trap_stack[ring] + TRAP_STACK_SIZE);
-    *(u64 *)(tss + 0x24) = (u64)(trap_stack[0] + TRAP_STACK_SIZE); /* IST1 */
+    *(u64 *)(tss + 0x24) = (u64)(trap_stack[3] + TRAP_STACK_SIZE);
 #else
     for (int ring = 0; ring < 3; ring++)
         *(u32 *)(tss + 4 + 8 * ring) = (u32)(trap_stack[ring] + TRAP_STACK_SIZE);
