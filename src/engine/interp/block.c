@@ -486,8 +486,10 @@ static struct block *build(struct interp *c, struct code_at *at, u64 cs_base, u3
         } else {
             fill_bad(&b->cells[b->ncells], b->nbytes, r == X86_DECODE_INVALID ? interp_op_ud : op_gp0);
             ended = true;
+            /* The verdict may rest on any byte up to the limit: a store to one of them has to end this block. */
+            insn.length = (u8)(room - b->nbytes < X86_MAX_INSN ? room - b->nbytes : X86_MAX_INSN);
         }
-        b->nbytes = (u16)(b->nbytes + (insn.length ? insn.length : 1));
+        b->nbytes = (u16)(b->nbytes + insn.length);
         b->ncells++;
     }
     if (!b->ncells) {

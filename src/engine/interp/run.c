@@ -274,12 +274,10 @@ static bool step(struct interp *c)
     c->cell = NULL;
     c->traced = false;
     c->link_from = NULL;
-    if (trap && !c->event_in_step) {
+    if (trap && !c->event_in_step &&
+        !s->mov_ss_shadow) { /* after MOV SS the next instruction's trap stands for both */
         s->dr[6] |= 1 << 14; /* BS */
-        if (s->mov_ss_shadow)
-            s->pending_debug |= 1 << 14;
-        else
-            interp_deliver(c, EVENT_TRAP, VEC_DB, 0);
+        interp_deliver(c, EVENT_TRAP, VEC_DB, 0);
     }
     return true;
 }
