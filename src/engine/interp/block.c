@@ -451,7 +451,7 @@ static struct block *build(struct interp *c, struct code_at *at, u64 cs_base, u3
     struct block_cache *cache = c->blocks;
     const struct vcpu_state *s = c->state;
     struct x86_decode_mode mode = {(u8)(c->mode & MODE_CODE_MASK), c->amd};
-    u64 lin, room, limit_room;
+    u64 lin, room, limit_room, page;
     struct x86_insn insn;
     struct block *b;
     u8 bytes[X86_MAX_INSN];
@@ -505,17 +505,17 @@ static struct block *build(struct interp *c, struct code_at *at, u64 cs_base, u3
         b->ncells = 1;
     }
     fill_bad(&b->cells[b->ncells], b->nbytes, ended ? interp_op_leave : op_fall);
-    if (!at->host) { /* from I/O: never found again */
-        b->page = BLOCK_NO_PAGE;
+    page = (u64)(uintptr_t)at->host & PAGE_MASK;
+    if (at->mem2 && (lin & ~PAGE_MASK) + b->nbytes > PAGE_SIZE)
+        b->page2 = (u64)(uintptr_t)(at->mem2->host + at->mem_offset2) & PAGE_MASK;
+    /* From I/O, or from two ends of one page, which the page's list of blocks cannot tell: never found again. */
+    if (!at->host || b->page2 == page)
         return b;
-    }
     cache->used += sizeof(struct block) + (b->ncells + 1u) * sizeof(struct cell);
     b->offset = (u32)(lin & ~PAGE_MASK);
-    b->page = (u64)(uintptr_t)at->host & PAGE_MASK;
-    if (at->mem2 && b->offset + b->nbytes > PAGE_SIZE)
-        b->page2 = (u64)(uintptr_t)(at->mem2->host + at->mem_offset2) & PAGE_MASK;
+    b->page = page;
     page_enter(cache, c, b, (u8 *)(uintptr_t)b->page, at->mem, at->mem_offset);
-    if (b->page2 != BLOCK_NO_PAGE && b->page2 != b->page)
+    if (b->page2 != BLOCK_NO_PAGE)
         page_enter(cache, c, b, (u8 *)(uintptr_t)b->page2, at->mem2, at->mem_offset2);
     c->counters.blocks_built++;
     return b;

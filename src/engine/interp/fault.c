@@ -218,6 +218,7 @@ static void deliver_once(struct interp *c, const struct cell *i, enum event_kind
     if (kind == EVENT_EXCEPTION && vector == VEC_PF)
         s->cr2 = c->fault.address;
     s->sti_shadow = s->mov_ss_shadow = false;
+    c->link_from = NULL; /* the next block is the handler's, not the branch's target */
     if (s->cr0 & CR0_PE)
         deliver_protected(c, i, kind, vector, error, rip);
     else

@@ -118,6 +118,7 @@ enum {
     MODE_MMX_UD = 1 << 6,  /* MMX raises #UD (CR0.EM) */
     MODE_SSE_UD = 1 << 7,  /* SSE raises #UD (CR0.EM, or CR4.OSFXSR clear) */
     MODE_SSE_NM = 1 << 8,  /* SSE raises #NM (CR0.TS) */
+    MODE_USER = 1 << 9,    /* CPL 3: whose rights the fetch had, so that no way to a block leads past them */
 };
 
 enum { BLOCK_MAX_CELLS = 48 };
@@ -195,7 +196,7 @@ struct interp {
         bool active;
         u8 size;
         u64 lin;
-        u8 data[64];
+        _Alignas(16) u8 data[64]; /* for CMPXCHG16B */
     } bounce;
 
     bool undo_pop; /* POP to memory: a fault in its store restores RSP from undo_sp */

@@ -601,15 +601,23 @@ void interp_store_system(struct interp *c, const struct cell *i, u64 lin, unsign
     store_any(c, i, TLB_SUPER, lin, (const u8 *)&value, size);
 }
 
+/* The current stack is touched by the program, with what EFLAGS.AC permits; another one by the CPU itself. */
+static unsigned stack_rights(const struct interp *c, unsigned cpl)
+{
+    if (cpl == c->cpl)
+        return current_rights(c);
+    return cpl == 3 ? TLB_USER : TLB_SUPER;
+}
+
 u64 interp_load_as(struct interp *c, const struct cell *i, unsigned cpl, u64 lin, unsigned size)
 {
     u64 value = 0;
 
-    load_any(c, i, cpl == 3 ? TLB_USER : TLB_SUPER, lin, (u8 *)&value, size);
+    load_any(c, i, stack_rights(c, cpl), lin, (u8 *)&value, size);
     return value;
 }
 
 void interp_store_as(struct interp *c, const struct cell *i, unsigned cpl, u64 lin, unsigned size, u64 value)
 {
-    store_any(c, i, cpl == 3 ? TLB_USER : TLB_SUPER, lin, (const u8 *)&value, size);
+    store_any(c, i, stack_rights(c, cpl), lin, (const u8 *)&value, size);
 }

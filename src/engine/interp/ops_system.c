@@ -726,7 +726,7 @@ HANDLER(sysret)
     if (!(s->efer & EFER_SCE) || !vcpu_protected(s))
         raise_ud(c, i);
     need_cpl0(c, i);
-    if (to64 && !interp_canonical(c, target))
+    if (to64 && !c->amd && !interp_canonical(c, target)) /* AMD CPUs fault at the fetch, in user mode */
         raise_gp(c, i, 0);
     s->seg[SEG_CS] = flat_segment((u16)((to64 ? selector + 16 : selector) | 3),
                                   (to64 ? ATTR_CODE64 : ATTR_CODE32) | SEG_DPL);
@@ -742,6 +742,8 @@ HANDLER(sysenter)
     u16 selector = (u16)(s->sysenter_cs & 0xfffc);
     bool lma = s->efer & EFER_LMA;
 
+    if (c->amd && lma) /* compatibility mode too (APM 3) */
+        raise_ud(c, i);
     if (!vcpu_protected(s) || !selector)
         raise_gp(c, i, 0);
     s->seg[SEG_CS] = flat_segment(selector, lma ? ATTR_CODE64 : ATTR_CODE32);
@@ -758,6 +760,8 @@ HANDLER(sysexit)
     u16 selector = (u16)(s->sysenter_cs & 0xfffc);
     bool to64 = cell_operand_size(i) == 8;
 
+    if (c->amd && (s->efer & EFER_LMA))
+        raise_ud(c, i);
     if (!vcpu_protected(s) || !selector)
         raise_gp(c, i, 0);
     need_cpl0(c, i);
@@ -820,7 +824,7 @@ HANDLER(invlpg)
     else
         offset = (u32)(s->seg[i->seg].base + offset);
     interp_tlb_flush_page(c, offset);
-    END_FALL;
+    END_LOOP_NEXT; /* by no link: this very page may be mapped elsewhere now */
 }
 
 HANDLER(invpcid)
@@ -837,7 +841,7 @@ HANDLER(invpcid)
         interp_tlb_flush_page(c, d[1]);
     else
         interp_tlb_flush(c, type != 2);
-    END_FALL;
+    END_LOOP_NEXT; /* as INVLPG */
 }
 
 HANDLER(privileged_nop) /* INVD, WBINVD: the caches that they speak of do not exist here */

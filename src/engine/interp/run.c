@@ -182,6 +182,8 @@ void interp_mode_changed(struct interp *c)
         mode |= MODE_SSE_UD;
     if (s->cr0 & CR0_TS)
         mode |= MODE_SSE_NM;
+    if (c->cpl == 3)
+        mode |= MODE_USER;
     c->mode = mode;
     rights_changed(c);
 }
@@ -198,6 +200,7 @@ static void service_events(struct interp *c, bool shadowed)
         interp_tlb_flush(c, false);
         interp_set_rflags(c, s->rflags);
         interp_mode_changed(c);
+        c->link_from = NULL;
     }
     if (kick & KICK_NMI) {
         vcpu_unkick(c->vcpu, KICK_NMI);
@@ -226,6 +229,7 @@ static void finish_event(struct interp *c)
     struct vcpu_state *s = c->state;
 
     s->event_pending = false;
+    c->fault.address = s->cr2; /* set when the delivery began */
     interp_deliver(c,
                    s->event_software      ? EVENT_SOFTWARE
                    : s->event_vector < 32 ? EVENT_EXCEPTION
@@ -276,6 +280,8 @@ static bool step(struct interp *c)
     c->link_from = NULL;
     if (trap && !c->event_in_step &&
         !s->mov_ss_shadow) { /* after MOV SS the next instruction's trap stands for both */
+        if (s->activity == VCPU_HALTED)
+            s->activity = VCPU_RUNNING;
         s->dr[6] |= 1 << 14; /* BS */
         interp_deliver(c, EVENT_TRAP, VEC_DB, 0);
     }
