@@ -226,6 +226,27 @@ static void test_pending_page_fault_keeps_cr2(void **state)
     stop(&m);
 }
 
+/* An IRET that faults has let NMIs in again all the same. */
+static void test_faulting_iret_unmasks_nmi(void **state)
+{
+    static const u8 code[] = {0x66, 0xcf}, handler[] = {0xf4}; /* iretd; hlt */
+    static const u16 vector[] = {0x8000, 0},
+                     frame[] = {0x0000, 1, 0, 0, 0x0002, 0}; /* EIP 10000h: beyond the limit */
+    struct machine m;
+
+    start(&m);
+    memory_poke(&m.vm->memory, 0x8000, handler, sizeof(handler));
+    memory_poke(&m.vm->memory, 13 * 4, vector, sizeof(vector));
+    memory_poke(&m.vm->memory, 0x7000, frame, sizeof(frame));
+    real_mode(&m, code, sizeof(code));
+    m.s->nmi_masked = true;
+    assert_int_equal(run(&m, 100), ENGINE_EXIT_HALT);
+    assert_int_equal(m.s->rip, 0x8001);
+    assert_int_equal(m.s->gpr[RSP], 0x7000 - 6);
+    assert_false(m.s->nmi_masked);
+    stop(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -239,6 +260,7 @@ int main(void)
         cmocka_unit_test(test_sysret_not_canonical),
         cmocka_unit_test(test_sysenter_in_real_mode),
         cmocka_unit_test(test_pending_page_fault_keeps_cr2),
+        cmocka_unit_test(test_faulting_iret_unmasks_nmi),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

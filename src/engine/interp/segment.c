@@ -677,6 +677,7 @@ static void iret_real(struct interp *c, const struct cell *i, unsigned size)
 
     if ((s->rflags & FLAG_VM) && (s->rflags & FLAG_IOPL) != FLAG_IOPL)
         raise_gp(c, i, 0);
+    s->nmi_masked = false;
     rip = stack_pop(c, i, &st, size);
     selector = (u16)stack_pop(c, i, &st, size);
     image = stack_pop(c, i, &st, size);
@@ -688,7 +689,6 @@ static void iret_real(struct interp *c, const struct cell *i, unsigned size)
     if (size == 4)
         mask |= FLAG_RF | FLAG_AC | FLAG_ID;
     s->gpr[RSP] = st.sp;
-    s->nmi_masked = false;
     interp_set_rflags(c, (old & ~mask) | (image & mask));
     load_real(c, SEG_CS, selector);
     s->rip = rip;
@@ -707,7 +707,6 @@ static void iret_to_v86(struct interp *c, const struct cell *i, struct stack *st
         selectors[n] = (u16)stack_pop(c, i, st, 4);
     if ((u16)rip != rip)
         raise_gp(c, i, 0);
-    s->nmi_masked = false;
     interp_set_rflags(c, (image & 0x3f7fd7) | FLAG_VM);
     load_real(c, SEG_CS, cs);
     load_real(c, SEG_SS, ss);
@@ -718,6 +717,7 @@ static void iret_to_v86(struct interp *c, const struct cell *i, struct stack *st
     interp_mode_changed(c);
 }
 
+/* NMIs are let in again even if IRET then faults (SDM 3C, "NMI unblocking due to IRET"). */
 void interp_iret(struct interp *c, const struct cell *i, unsigned size)
 {
     struct vcpu_state *s = c->state;
@@ -732,6 +732,7 @@ void interp_iret(struct interp *c, const struct cell *i, unsigned size)
         iret_real(c, i, size);
         return;
     }
+    s->nmi_masked = false;
     if (s->rflags &
         FLAG_NT) /* a task return: "The exact processor" (docs/quirks.md); #GP(0) in IA-32e mode */
         raise_gp(c, i, 0);
@@ -759,7 +760,6 @@ void interp_iret(struct interp *c, const struct cell *i, unsigned size)
             drop_inner_segments(c, cpl);
     }
     interp_mark_accessed(c, i, selector, d);
-    s->nmi_masked = false;
     interp_commit_cs(c, i, cs, cpl, rip);
     interp_set_rflags(c, iret_flags(c, old, image, size));
     interp_mode_changed(c);
