@@ -22,11 +22,11 @@ struct machine {
     struct mem_region ram;
 };
 
-/* A machine without a board: 2 MiB of RAM and one CPU of the model `cpu` (as --cpu). */
-static inline void start_cpu(struct machine *m, const char *cpu)
+/* A machine without a board: 2 MiB of RAM and CPUs of the model `cpu` (as --cpu), of which the first is looked at. */
+static inline void start_cpus(struct machine *m, const char *cpu, unsigned cpus)
 {
     struct error err = {0};
-    struct vm_config config = {.name = "test", .ram_size = MIB(2), .vcpus = 1, .clock = CLOCK_ICOUNT};
+    struct vm_config config = {.name = "test", .ram_size = MIB(2), .vcpus = cpus, .clock = CLOCK_ICOUNT};
 
     assert_int_equal(cpu_model_parse(cpu, &config.cpu, &err), 0);
     m->vm = vm_new(&config, &err);
@@ -42,6 +42,11 @@ static inline void start_cpu(struct machine *m, const char *cpu)
     assert_int_equal(vm_set_engine(m->vm, &interp_engine, &err), 0);
     m->vcpu = m->vm->vcpus[0];
     m->s = &m->vcpu->state;
+}
+
+static inline void start_cpu(struct machine *m, const char *cpu)
+{
+    start_cpus(m, cpu, 1);
 }
 
 static inline void start(struct machine *m)

@@ -198,13 +198,56 @@ static void test_x87_error_without_ne_waits_for_ignne(void **state)
     stop(&m);
 }
 
+static void run_at(struct machine *m, unsigned vcpu, u16 rip)
+{
+    m->vcpu = m->vm->vcpus[vcpu];
+    m->s = &m->vcpu->state;
+    vcpu_state_reset(m->s, true, 0);
+    m->s->seg[SEG_CS].selector = 0;
+    m->s->seg[SEG_CS].base = 0;
+    m->s->rip = rip;
+    m->vcpu->engine->state_changed(m->vcpu);
+    assert_int_equal(run(m, 100), ENGINE_EXIT_HALT);
+}
+
+/*
+ * Two vCPUs have code from one page. One of them rewrites its own code there, and then that of the other: the first store
+ * must not make the page look as if nobody had code in it.
+ */
+static void test_code_of_another_vcpu_is_rewritten(void **state)
+{
+    static const u8 first[] = {0xb0, 0x01, 0xf4};                   /* 7d00: mov al, 1; hlt */
+    static const u8 second[] = {0x90, 0xf4};                        /* 7e00: nop; hlt */
+    static const u8 writer[] = {0xc6, 0x06, 0x00, 0x7e,             /* 9000: mov byte [7e00h], 90h */
+                                0x90, 0xc6, 0x06, 0x01, 0x7d, 0x02, /* mov byte [7d01h], 2 */
+                                0xf4};
+    struct machine m;
+
+    start_cpus(&m, "max", 2);
+    memory_poke(&m.vm->memory, 0x7d00, first, sizeof(first));
+    memory_poke(&m.vm->memory, 0x7e00, second, sizeof(second));
+    memory_poke(&m.vm->memory, 0x9000, writer, sizeof(writer));
+    run_at(&m, 0, 0x7d00);
+    assert_int_equal(m.s->gpr[RAX] & 0xff, 1);
+    run_at(&m, 1, 0x7e00);
+    run_at(&m, 1, 0x9000);
+    run_at(&m, 0, 0x7d00);
+    assert_int_equal(m.s->gpr[RAX] & 0xff, 2);
+    stop(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_real_mode_loop),    cmocka_unit_test(test_budgets_are_exact),
-        cmocka_unit_test(test_self_modification), cmocka_unit_test(test_real_mode_interrupt),
-        cmocka_unit_test(test_triple_fault),      cmocka_unit_test(test_long_mode_call),
-        cmocka_unit_test(test_two_vms),           cmocka_unit_test(test_x87_error_without_ne_waits_for_ignne),
+        cmocka_unit_test(test_real_mode_loop),
+        cmocka_unit_test(test_budgets_are_exact),
+        cmocka_unit_test(test_self_modification),
+        cmocka_unit_test(test_real_mode_interrupt),
+        cmocka_unit_test(test_triple_fault),
+        cmocka_unit_test(test_long_mode_call),
+        cmocka_unit_test(test_two_vms),
+        cmocka_unit_test(test_x87_error_without_ne_waits_for_ignne),
+        cmocka_unit_test(test_code_of_another_vcpu_is_rewritten),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

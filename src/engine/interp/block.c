@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "engine/interp/engine.h"
 #include "engine/interp/mem.h"
 #include "x86/cpuid.h"
 
@@ -228,9 +229,10 @@ struct block_cache *block_cache_get(struct vcpu *vcpu, struct error *err)
 {
     struct block_cache *cache = NULL;
 
+    /* vcpu->engine is not set yet: this vCPU is being attached. */
     for (unsigned n = 0; n < vcpu->vm->nvcpus; n++)
         if (vcpu->vm->vcpus[n] && vcpu->vm->vcpus[n]->engine_vcpu &&
-            vcpu->vm->vcpus[n]->engine == vcpu->engine)
+            vcpu->vm->vcpus[n]->engine == &interp_engine)
             cache = vcpu_interp(vcpu->vm->vcpus[n])->blocks;
     if (!cache) {
         cache = calloc(1, sizeof(*cache));
