@@ -37,7 +37,7 @@ static struct {
     struct insn_outcome *out;
     sigjmp_buf back;
     bool running;
-    u8 stack[65536];
+    _Alignas(16) u8 stack[65536]; /* of signals; AddressSanitizer wants its ends aligned */
 } native;
 
 static void must(bool ok, const char *what)
