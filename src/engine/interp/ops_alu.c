@@ -21,7 +21,7 @@
         *flags = (u16)f;                                                                                     \
         return a;                                                                                            \
     }                                                                                                        \
-    static ALWAYS_INLINE void name##_memory##bits(u16 *flags, u##bits *p, u##bits b, bool lock)              \
+    static ALWAYS_INLINE void name##_memory##bits(u16 *flags, u##bits##_unaligned *p, u##bits b, bool lock)  \
     {                                                                                                        \
         u32 f;                                                                                               \
                                                                                                              \
@@ -167,7 +167,7 @@ FOR_ALL(DEFINE_COMPARE_GR, cmp)
     }                                                                                                        \
     HANDLER(name##_em##bits)                                                                                 \
     {                                                                                                        \
-        u##bits *p = rmw_begin(c, i, interp_ea(s, c, i, bits / 8, MEM_WRITE), bits / 8);                     \
+        u##bits##_unaligned *p = rmw_begin(c, i, interp_ea(s, c, i, bits / 8, MEM_WRITE), bits / 8);         \
         u32 f;                                                                                               \
                                                                                                              \
         if (unlikely(i->flags & CELL_LOCK))                                                                  \
@@ -196,7 +196,7 @@ FOR_ALL(DEFINE_UNARY, neg, "")
     }                                                                                                        \
     HANDLER(name##_em##bits)                                                                                 \
     {                                                                                                        \
-        u##bits *p = rmw_begin(c, i, interp_ea(s, c, i, bits / 8, MEM_WRITE), bits / 8);                     \
+        u##bits##_unaligned *p = rmw_begin(c, i, interp_ea(s, c, i, bits / 8, MEM_WRITE), bits / 8);         \
                                                                                                              \
         if (unlikely(i->flags & CELL_LOCK))                                                                  \
             asm volatile("lock not" SUFFIX_##bits " %0" : "+m"(*p) : : "memory");                            \
@@ -445,11 +445,11 @@ DEFINE_MULX(64, u128)
     }                                                                                                        \
     HANDLER(xadd_em_gr##bits)                                                                                \
     {                                                                                                        \
-        u##bits *p = rmw_begin(c, i, interp_ea(s, c, i, bits / 8, MEM_WRITE), bits / 8);                     \
+        u##bits##_unaligned *p = rmw_begin(c, i, interp_ea(s, c, i, bits / 8, MEM_WRITE), bits / 8);         \
         u##bits b = get##bits(s, i->reg), old;                                                               \
                                                                                                              \
         if (i->flags & CELL_LOCK) {                                                                          \
-            old = __atomic_fetch_add(p, b, __ATOMIC_SEQ_CST);                                                \
+            old = __atomic_fetch_add((u##bits *)p, b, __ATOMIC_SEQ_CST);                                     \
         } else {                                                                                             \
             old = *p;                                                                                        \
             *p = (u##bits)(old + b);                                                                         \
@@ -472,12 +472,12 @@ DEFINE_MULX(64, u128)
     }                                                                                                        \
     HANDLER(cmpxchg_em_gr##bits)                                                                             \
     {                                                                                                        \
-        u##bits *p = rmw_begin(c, i, interp_ea(s, c, i, bits / 8, MEM_WRITE), bits / 8);                     \
+        u##bits##_unaligned *p = rmw_begin(c, i, interp_ea(s, c, i, bits / 8, MEM_WRITE), bits / 8);         \
         u##bits expected = get##bits(s, RAX), old = expected;                                                \
                                                                                                              \
         /* The destination gets a write cycle in either case (SDM 2): old value when not equal. */           \
         if (i->flags & CELL_LOCK)                                                                            \
-            __atomic_compare_exchange_n(p, &old, get##bits(s, i->reg), false, __ATOMIC_SEQ_CST,              \
+            __atomic_compare_exchange_n((u##bits *)p, &old, get##bits(s, i->reg), false, __ATOMIC_SEQ_CST,   \
                                         __ATOMIC_SEQ_CST);                                                   \
         else if ((old = *p) == expected)                                                                     \
             *p = get##bits(s, i->reg);                                                                       \

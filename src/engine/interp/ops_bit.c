@@ -38,15 +38,16 @@
                                                   u##bits n)                                                 \
     {                                                                                                        \
         if (writes) {                                                                                        \
-            u##bits *p = rmw_begin(c, i, lin, bits / 8);                                                     \
-            u##bits old = __atomic_load_n(p, __ATOMIC_RELAXED), v;                                           \
+            u##bits##_unaligned *p = rmw_begin(c, i, lin, bits / 8);                                         \
+            u##bits old = __atomic_load_n((u##bits *)p, __ATOMIC_RELAXED), v;                                \
             u16 f;                                                                                           \
                                                                                                              \
             do {                                                                                             \
                 f = c->flags;                                                                                \
                 v = name##_value##bits(&f, old, n);                                                          \
             } while ((i->flags & CELL_LOCK) &&                                                               \
-                     !__atomic_compare_exchange_n(p, &old, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));   \
+                     !__atomic_compare_exchange_n((u##bits *)p, &old, v, false, __ATOMIC_SEQ_CST,            \
+                                                  __ATOMIC_SEQ_CST));                                        \
             if (!(i->flags & CELL_LOCK))                                                                     \
                 *p = v;                                                                                      \
             c->flags = f;                                                                                    \

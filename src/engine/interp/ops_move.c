@@ -107,8 +107,8 @@ HANDLER(lea64) /* mostly of a plain 64-bit address */
     }                                                                                                        \
     HANDLER(xchg_em_gr##bits) /* locked with and without the prefix */                                       \
     {                                                                                                        \
-        u##bits *p = rmw_begin(c, i, interp_ea(s, c, i, bits / 8, MEM_WRITE), bits / 8);                     \
-        u##bits old = __atomic_exchange_n(p, get##bits(s, i->reg), __ATOMIC_SEQ_CST);                        \
+        u##bits##_unaligned *p = rmw_begin(c, i, interp_ea(s, c, i, bits / 8, MEM_WRITE), bits / 8);         \
+        u##bits old = __atomic_exchange_n((u##bits *)p, get##bits(s, i->reg), __ATOMIC_SEQ_CST);             \
                                                                                                              \
         rmw_end(c, i);                                                                                       \
         set##bits(s, i->reg, old);                                                                           \

@@ -58,7 +58,7 @@ static ALWAYS_INLINE void keep_of(struct interp *c, u16 before, unsigned bits, u
     static ALWAYS_INLINE void name##_memory##bits(struct vcpu_state *s, struct interp *c,                    \
                                                   const struct cell *i, u8 count)                            \
     {                                                                                                        \
-        u##bits *p = rmw_begin(c, i, interp_ea(s, c, i, bits / 8, MEM_WRITE), bits / 8);                     \
+        u##bits##_unaligned *p = rmw_begin(c, i, interp_ea(s, c, i, bits / 8, MEM_WRITE), bits / 8);         \
                                                                                                              \
         *p = name##_value##bits(&c->flags, *p, count);                                                       \
         rmw_end(c, i);                                                                                       \
@@ -124,7 +124,7 @@ FOR_ALL(DEFINE_SHIFT, sar)
     }                                                                                                        \
     HANDLER(name##_em_im##bits)                                                                              \
     {                                                                                                        \
-        u##bits *p = rmw_begin(c, i, interp_ea(s, c, i, bits / 8, MEM_WRITE), bits / 8);                     \
+        u##bits##_unaligned *p = rmw_begin(c, i, interp_ea(s, c, i, bits / 8, MEM_WRITE), bits / 8);         \
                                                                                                              \
         *p = name##_value##bits(&c->flags, *p, get##bits(s, i->reg), (u8)i->imm);                            \
         rmw_end(c, i);                                                                                       \
@@ -132,7 +132,7 @@ FOR_ALL(DEFINE_SHIFT, sar)
     }                                                                                                        \
     HANDLER(name##_em_cl##bits)                                                                              \
     {                                                                                                        \
-        u##bits *p = rmw_begin(c, i, interp_ea(s, c, i, bits / 8, MEM_WRITE), bits / 8);                     \
+        u##bits##_unaligned *p = rmw_begin(c, i, interp_ea(s, c, i, bits / 8, MEM_WRITE), bits / 8);         \
                                                                                                              \
         *p = name##_value##bits(&c->flags, *p, get##bits(s, i->reg), get8(s, 8));                            \
         rmw_end(c, i);                                                                                       \
