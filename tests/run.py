@@ -144,7 +144,7 @@ def unit_tests(report, build, label, env=None, only=None, slow=1):
 
     def run_one(test):
         start = time.monotonic()
-        environment = {"CMOCKA_MESSAGE_OUTPUT": "TAP", **(test["env"] or {}), **(env or {})}
+        environment = {"CMOCKA_MESSAGE_OUTPUT": "TAP", "PLASTRON_SLOW": str(slow), **(test["env"] or {}), **(env or {})}
         status, output = run(test["cmd"], (test["timeout"] or 30) * 4 * slow, environment, test["workdir"] or build)
         passed, failed, skipped = count_tap(status, output)
         if failed and status is not None and status < 0:
