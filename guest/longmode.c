@@ -195,7 +195,8 @@ static void call_gates(void)
                            CODE64("rex.w call fword ptr [rbx]")};
 
     group("call gates");
-    for (unsigned form = 0; form < ARRAY_SIZE(forms); form++) {
+    /* AMD's have no 64-bit offset in a far pointer. */
+    for (unsigned form = 0; form < ARRAY_SIZE(forms) - cpu_is_amd(); form++) {
         for (unsigned byte = 0; byte < 256; byte++) {
             for (unsigned cpl = 0; cpl < 4; cpl++) {
                 struct context c = ring_context((int)cpl, forms[form]);

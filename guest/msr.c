@@ -276,8 +276,8 @@ static void others(void)
         expect_true(read_msr(0x400 + 4 * bank, &status), "machine check bank %u, control", bank);
         expect_true(read_msr(0x401 + 4 * bank, &status) && !(status >> 63), "machine check bank %u, status",
                     bank);
-        expect_equal(write_msr(0x401 + 4 * bank, 1), cpu_is_amd() ? 1 : 0,
-                     "machine check bank %u, status takes only zero", bank);
+        expect_equal(write_msr(0x401 + 4 * bank, 1), 0, "machine check bank %u, status takes only zero",
+                     bank);
     }
     expect_true(write_msr(MSR_STAR, 0xfedcba9876543210ull) && rdmsr(MSR_STAR) == 0xfedcba9876543210ull,
                 "STAR holds anything");
