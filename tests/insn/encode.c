@@ -21,7 +21,7 @@ struct notation {
     bool w1, w0;
     u8 opcode[4];
     unsigned opcode_length;
-    bool opcode_register, stack_register, modrm;
+    bool opcode_register, stack_register, modrm, moffs;
     int digit; /* /0 .. /7, -1: /r */
     bool vex;
     u8 vex_map, vex_pp;
@@ -80,6 +80,8 @@ static void parse(const char *text, struct random *r, struct notation *n)
         } else if (token[0] == '/') {
             n->modrm = true;
             n->digit = token[1] == 'r' ? -1 : token[1] - '0';
+        } else if (!strcmp(token, "mo")) {
+            n->moffs = true;
         } else if (hex_digit(token[0]) >= 0 && hex_digit(token[1]) >= 0) {
             u8 byte = (u8)(hex_digit(token[0]) << 4 | hex_digit(token[1]));
             bool prefix = !n->vex && (byte == 0x66 || byte == 0xf3 || byte == 0xf2);
@@ -192,6 +194,10 @@ bool encode(u16 op, u8 mode, struct random *r, struct encoded *e)
             e->bytes[k] = (u8)random_next(r);
         if (x86_decode(&decode_mode, e->bytes, X86_MAX_INSN, &insn) == X86_DECODE_OK && insn.op == op) {
             e->length = insn.length;
+            if (n.moffs) {
+                e->disp_size = insn.address_size;
+                e->disp_at = e->length - e->disp_size;
+            }
             return true;
         }
     }

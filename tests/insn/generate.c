@@ -6,6 +6,21 @@
 
 #include "insn.h"
 
+/*
+ * AddressSanitizer keeps memory of its own below 4 GiB, where addresses by chance would hit it in the native leg: then all
+ * must lie in or near the windows.
+ */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
+#ifdef __SANITIZE_ADDRESS__
+static const bool anywhere = false;
+#else
+static const bool anywhere = true;
+#endif
+
 /* ---- values ---- */
 
 static const u64 integers[] = {
@@ -379,6 +394,26 @@ static bool begins(const struct insn_case *test, const char *mnemonic)
     return !strncmp(x86_ops[test->insn.op].mnemonic, mnemonic, strlen(mnemonic));
 }
 
+/* The explicit memory operand, if there is one, is at a place of ours. */
+static bool operand_is_near(const struct insn_case *test)
+{
+    const struct x86_insn *n = &test->insn;
+    u64 offset = n->disp, linear;
+
+    if (!n->is_mem && !n->disp)
+        return true;
+    if (n->base < X86_NO_REG)
+        offset += test->in.gpr[n->base];
+    else if (n->base == X86_RIP_REG)
+        offset += test->in.rip + test->length;
+    if (n->index < X86_NO_REG)
+        offset += test->in.gpr[n->index] << n->scale;
+    linear = (offset & address_mask(n)) + (test->mode != X86_CODE16 ? 0
+                                           : n->segment == SEG_CS   ? CODE_BASE
+                                                                    : DATA_BASE16);
+    return linear - (DATA_BASE - 0x1000) < 0x1000 + DATA_SIZE + 0x1000 || linear - CODE_BASE < 0x10000;
+}
+
 /* Write to the initial data, as far as the address is in the writable part of the window. */
 static void poke(struct insn_case *test, u64 linear, const void *from, unsigned size)
 {
@@ -449,7 +484,7 @@ static void prepare_branch(struct insn_case *test, struct random *r, const struc
         if (distance < 0 && distance >= -(i32)test->length)
             distance = 0x20;
         memcpy(test->code + test->length - size, &distance, size);
-    } else if (!random_chance(r, 4) && !n->is_mem && !begins(test, "RET")) {
+    } else if ((!anywhere || !random_chance(r, 4)) && !n->is_mem && !begins(test, "RET")) {
         test->in.gpr[n->rm & 15] = code_target(r, test);
     }
     if (begins(test, "LOOP") || begins(test, "J"))
@@ -524,7 +559,7 @@ static void prepare_memory(struct insn_case *test, struct random *r, const struc
         if (strlen(x86_ops[n->op].mnemonic) > 7) /* the 8- and 16-byte forms */
             poke64(test, linear + n->operand_size, test->in.gpr[RDX]);
     }
-    if (x86_ops[n->op].attributes & X86_OP_BRANCH && !random_chance(r, 4))
+    if (x86_ops[n->op].attributes & X86_OP_BRANCH && (!anywhere || !random_chance(r, 4)))
         poke64(test, linear, code_target(r, test));
 }
 
@@ -582,7 +617,7 @@ bool generate_from(const struct encoded *e, u8 mode, u64 seed, struct insn_case 
         test->code[test->length - 1] &= random_chance(&r, 2) ? 0 : 3;
     /* What was patched must still be the same instruction. */
     return x86_decode(&decode_mode, test->code, X86_MAX_INSN, &test->insn) == X86_DECODE_OK &&
-           test->insn.op == op && test->insn.length == test->length;
+           test->insn.op == op && test->insn.length == test->length && (anywhere || operand_is_near(test));
 }
 
 bool generate(u16 op, u8 mode, u64 seed, struct insn_case *test)

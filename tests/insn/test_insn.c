@@ -132,9 +132,11 @@ static void compare(struct comparison *c, const struct insn_outcome *host, const
 
     compare64(c, "vector", 3, host->vector, guest->vector);
     if (host->vector == guest->vector) {
-        /* The kernel keeps to itself what is in its half of the address space: always "present", and no address. */
+        /* The kernel keeps to itself what is in its half of the address space: always "present", and no address. Far
+           from the windows there may be other memory of this process. */
         bool kernels = host->cr2 >> 63, page = host->vector == VEC_PF;
-        u64 unknown = page && (kernels || address_ignored(test)) ? PF_P : 0;
+        bool ours = host->cr2 - CODE_BASE < 0x10000 || host->cr2 - DATA_BASE < 0x10000;
+        u64 unknown = page && (!ours || address_ignored(test)) ? PF_P : 0;
 
         compare64(c, "error", 0, host->error & ~unknown, guest->error & ~unknown);
         if (page && !kernels && !address_ignored(test))
