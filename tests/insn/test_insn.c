@@ -369,14 +369,6 @@ static int run_one(const char *mode, const char *bytes, const char *seed)
     return run_case(&test, true) ? 0 : 1;
 }
 
-#if defined(__SANITIZE_ADDRESS__)
-enum { under_asan = 1 };
-#elif defined(__has_feature)
-enum { under_asan = __has_feature(address_sanitizer) };
-#else
-enum { under_asan = 0 };
-#endif
-
 int main(int argc, char **argv)
 {
     static u8 background[DATA_SIZE];
@@ -388,11 +380,6 @@ int main(int argc, char **argv)
     };
     int status;
 
-    if (under_asan) {
-        /* Its shadow memory lies where addresses of 32-bit code point: the CPU does not fault where the guest does. */
-        printf("the real CPU cannot be compared while AddressSanitizer's shadow lies below 4 GiB\n");
-        return 77;
-    }
     data_background(background);
     native_start(background + DATA_WRITABLE);
     run.guest = guest_new(background + DATA_WRITABLE);
