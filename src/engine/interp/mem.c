@@ -134,8 +134,11 @@ static bool entry_set(struct interp *c, u64 phys, unsigned size, u64 seen, u64 b
                                          __ATOMIC_RELAXED);
     }
     mem_block_set_dirty(block, offset);
-    if (ok && (mem_block_marks(block, offset) & PAGE_CODE))
+    if (ok && (mem_block_marks(block, offset) & PAGE_CODE)) {
         memory_written(c->memory, block, offset, size);
+        if (c->memory->track_page_tables) /* the walk that goes on depends on this page */
+            memory_protect(c->memory, block, offset, PAGE_TABLE);
+    }
     return ok;
 }
 

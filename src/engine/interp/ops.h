@@ -68,6 +68,15 @@ static inline void set_sized(struct vcpu_state *s, unsigned n, unsigned size, u6
 #define FOR_V(M, ...)   M(__VA_ARGS__, 16) M(__VA_ARGS__, 32) M(__VA_ARGS__, 64)
 #define FOR_ALL(M, ...) M(__VA_ARGS__, 8) FOR_V(M, __VA_ARGS__)
 
+/* Expand M(name, number) for the 16 conditions (the low bits of Jcc, SETcc and CMOVcc). */
+#define FOR_CONDITIONS(M)                                                                                    \
+    M(O, 0)                                                                                                  \
+    M(NO, 1)                                                                                                 \
+    M(B, 2)                                                                                                  \
+    M(NB, 3)                                                                                                 \
+    M(Z, 4)                                                                                                  \
+    M(NZ, 5) M(BE, 6) M(NBE, 7) M(S, 8) M(NS, 9) M(P, 10) M(NP, 11) M(L, 12) M(NL, 13) M(LE, 14) M(NLE, 15)
+
 /* Entries of struct interp_row: handlers named `prefix`16, 32 and 64; a byte handler for any size; none. */
 #define BY_SIZE(prefix)                                                                                      \
     {                                                                                                        \

@@ -25,14 +25,6 @@ static ALWAYS_INLINE void check_direct(struct interp *c, const struct cell *i)
         raise_gp(c, i, 0);
 }
 
-#define FOR_CONDITIONS(M)                                                                                    \
-    M(O, 0)                                                                                                  \
-    M(NO, 1)                                                                                                 \
-    M(B, 2)                                                                                                  \
-    M(NB, 3)                                                                                                 \
-    M(Z, 4)                                                                                                  \
-    M(NZ, 5) M(BE, 6) M(NBE, 7) M(S, 8) M(NS, 9) M(P, 10) M(NP, 11) M(L, 12) M(NL, 13) M(LE, 14) M(NLE, 15)
-
 #define DEFINE_JCC(CC, cc)                                                                                   \
     HANDLER(j##CC)                                                                                           \
     {                                                                                                        \

@@ -197,14 +197,6 @@ HANDLER(xlat)
 
 /* ---- conditions ---- */
 
-#define FOR_CONDITIONS(M)                                                                                    \
-    M(O, 0)                                                                                                  \
-    M(NO, 1)                                                                                                 \
-    M(B, 2)                                                                                                  \
-    M(NB, 3)                                                                                                 \
-    M(Z, 4)                                                                                                  \
-    M(NZ, 5) M(BE, 6) M(NBE, 7) M(S, 8) M(NS, 9) M(P, 10) M(NP, 11) M(L, 12) M(NL, 13) M(LE, 14) M(NLE, 15)
-
 /* The operand is read whether the condition holds or not, and a 32-bit destination is zero-extended in either case. */
 #define DEFINE_CMOV(CC, cc, bits)                                                                            \
     HANDLER(cmov##CC##_er##bits)                                                                             \
