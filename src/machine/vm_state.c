@@ -48,7 +48,7 @@ void vm_state_sections(struct vm *vm, void (*section)(void *opaque, const struct
     }
     for (unsigned i = 0; i < vm->nvcpus; i++) {
         struct vcpu *vcpu = vm->vcpus[i];
-        char name[16];
+        char name[24];
 
         vcpu->saved_signals = vcpu_kicked(vcpu) & KICK_SIGNALS;
         snprintf(name, sizeof(name), "vcpu%u", i);
