@@ -187,7 +187,7 @@ static int add_debug_ports(struct pc *pc, const struct pc_config *config, struct
 {
     for (unsigned i = 0; i < config->ndebugcons; i++) {
         struct device *debugcon;
-        char name[16];
+        char name[24];
 
         snprintf(name, sizeof(name), "debugcon%u", i);
         debugcon = device_new(pc->vm, &debugcon_class, name);
