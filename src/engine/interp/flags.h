@@ -23,7 +23,6 @@ enum {
     PACKED_AF = 1 << 12,
     PACKED_ZF = 1 << 14,
     PACKED_SF = 1 << 15,
-    PACKED_ALL = PACKED_OF | PACKED_CF | PACKED_PF | PACKED_AF | PACKED_ZF | PACKED_SF,
 };
 
 /* Appended to an asm that sets the flags; u32 result in EAX, of which the low 16 bits count. */

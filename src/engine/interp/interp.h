@@ -209,15 +209,15 @@ struct interp {
     struct {
         u8 vector;
         u32 error;
-        u64 address; /* #PF: CR2; #DB: bits for DR6 */
+        u64 address; /* #PF: CR2 */
     } fault;
 
     bool yield;           /* PAUSE was executed and other vCPUs wait for their turn */
     struct cell *patched; /* whose handler is interp_op_leave for the moment, instead of patched_fn */
     interp_fn *patched_fn;
     bool tracing;           /* somebody wants to see every instruction */
-    i64 step_rest;          /* budget put aside while one instruction is stepped */
     bool traced;            /* and has seen the next one */
+    i64 step_rest;          /* budget put aside while one instruction is stepped */
     bool event_in_step;     /* the instruction being stepped delivered an event itself: no single-step trap */
     i64 run_budget;         /* what `left` was when run began */
     bool tlb_used;          /* something was filled since the last flush */
