@@ -4,7 +4,7 @@
  * State that a case does not set: flags clear, x87 as FNINIT leaves it with zeros in the registers, MXCSR 1F80h, data zero;
  * rBX and rSI at 400h of the data window, rDI at 800h, rBP at 1000h, rSP at 1800h, the other registers zero. Several states
  * of one instruction are parted by semicolons. Values are hexadecimal: registers as numbers, flags by register value,
- * stN as sign-and-exponent:mantissa (which also marks the register as not empty), xmmN as high:low, mm3 is st3 of TOP 0,
+ * stN as sign-and-exponent:mantissa (which also marks the register as not empty), xmmN and ymmN (the upper half) as high:low, mm3 is st3 of TOP 0,
  * @OFFSET=BYTES is memory in the window.
  */
 #include <ctype.h>
@@ -141,6 +141,8 @@ const struct written_case written_cases[] = {
     {64, "660f3a0bc10c", "xmm1=0:3fe0000000000000"}, {64, "660f3a0ac100", "xmm1=0:3fc00000; xmm1=0:40200000; xmm1=0:bf000000"}, {64, "660f3a63c10c", "xmm0=6867666564636261:0 xmm1=0:6261636261616200; xmm0=0:636261 xmm1=6464646464646464:6162636162636162"}, {64, "660f3a61c118", "rax=3 rdx=10 xmm0=0:636261 xmm1=6464646464646464:6162636162636162; rax=80000000 rdx=fffffffd xmm0=0:636261 xmm1=0:616263"},
     {64, "0fae13", "@400=801f0000; @400=00000100; @400=ffff0000"}, {64, "0fae1b", "mxcsr=ffc0"}, {64, "660ff7c1", "rdi=20000803 xmm0=1122334455667788:99aabbccddeeff00 xmm1=8000800080008000:0080008000800080; rdi=20002000 xmm1=0:0"},
     {64, "f2480f38f1c1", "rax=ffffffff12345678 rcx=123456789abcdef0"}, {64, "660f3817c1", "xmm0=ffffffffffffffff:0 xmm1=0:1; xmm0=0:1 xmm1=0:1"}, {64, "660f73d808", "xmm0=1:2"}, {64, "660f73f8ff", "xmm0=1:2"}, {64, "660f3a0fc118", "xmm0=1:2 xmm1=3:4"},
+    /* The legacy forms keep the upper halves. */
+    {64, "660fefc0", "xmm0=1:2 ymm0=3:4 ymm15=5:6"}, {32, "0f28c1", "xmm1=1:2 ymm0=3:4 ymm1=5:6"},
     {64, "0fae03", "rbx=20000400; rbx=20000408; rbx=20001f00"}, {64, "480fae03", "tags=ff fsw=3800 xmm15=1:2"}, {32, "0fae03", "tags=81"},
     {64, "d933", "tags=c1 fsw=3000 st0=0:0 st1=7fff:8000000000000000"}, {64, "66d933", "tags=ff"}, {32, "d933", "tags=ff"}, {16, "d933", "tags=ff"}, {16, "66dd33", "tags=ff"},
 };
@@ -215,6 +217,10 @@ static void set(struct insn_case *test, const char *name, const char *value)
         read_pair(value, &high, &low);
         memcpy(test->in.fx + 160 + 16 * atoi(name + 3), &low, 8);
         memcpy(test->in.fx + 168 + 16 * atoi(name + 3), &high, 8);
+    } else if (!strncmp(name, "ymm", 3)) {
+        read_pair(value, &high, &low);
+        memcpy(test->in.ymm[atoi(name + 3)], &low, 8);
+        memcpy(test->in.ymm[atoi(name + 3)] + 8, &high, 8);
     } else if (name[0] == '@') {
         unsigned at = (unsigned)strtoul(name + 1, NULL, 16);
 

@@ -105,18 +105,40 @@ static const struct {
 #undef FEATURE
 };
 
+/* CPUID takes long in a virtual machine. */
+enum known { UNKNOWN, NO, YES };
+
 bool host_has(u16 op)
 {
-    static enum { UNKNOWN, NO, YES } known[X86_FEATURE_COUNT] = {[X86_FEATURE_NONE] = YES};
+    static enum known known[X86_FEATURE_COUNT] = {[X86_FEATURE_NONE] = YES};
     unsigned f = x86_ops[op].feature;
     u32 r[4];
 
-    if (known[f] == UNKNOWN) /* CPUID takes long in a virtual machine */
+    if (known[f] == UNKNOWN)
         known[f] = __get_cpuid_count(features[f].leaf, features[f].subleaf, &r[0], &r[1], &r[2], &r[3]) &&
                            r[features[f].reg] >> features[f].bit & 1
                        ? YES
                        : NO;
     return known[f] == YES;
+}
+
+static bool find_ymm(void)
+{
+    u32 eax, ebx, ecx, edx, low, high;
+
+    if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !(ecx & bit_AVX) || !(ecx & bit_OSXSAVE))
+        return false;
+    asm("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return low & COMPONENT_YMM;
+}
+
+bool host_has_ymm(void)
+{
+    static enum known known;
+
+    if (known == UNKNOWN)
+        known = find_ymm() ? YES : NO;
+    return known == YES;
 }
 
 /* Images of many parts: which of them the CPU touches first, and so what CR2 tells, is its own affair. */

@@ -298,6 +298,15 @@ static void random_fx(struct random *r, u8 fx[512])
         vector_value(r, fx + 160 + 16 * n);
 }
 
+static void random_ymm(struct random *r, struct insn_state *s)
+{
+    if (!host_has_ymm() || random_chance(r, 16)) /* all initial */
+        return;
+    for (unsigned n = 0; n < 16; n++)
+        if (!random_chance(r, 8))
+            vector_value(r, s->ymm[n]);
+}
+
 /* The operand's bytes: of the kinds that the instruction may want. */
 static void random_operand(struct random *r, u16 op, u8 *to)
 {
@@ -594,6 +603,7 @@ bool generate_from(const struct encoded *e, u8 mode, u64 seed, struct insn_case 
     test->in.rflags =
         (random_next(&r) & FLAGS_ARITH) | FLAG_ONE | FLAG_IF | (random_chance(&r, 4) ? FLAG_DF : 0);
     random_fx(&r, test->in.fx);
+    random_ymm(&r, &test->in);
 
     prepare_stack(test, &r);
     if (x86_ops[op].attributes & X86_OP_REP || begins(test, "MASKMOV"))

@@ -141,7 +141,7 @@ struct guest *guest_new(const u8 *read_only)
     g->base.cr3 = PHYS_TABLES;
     g->base.cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE;
     g->base.efer = EFER_LME | EFER_LMA | EFER_NXE;
-    g->base.xcr0 = 3;
+    g->base.xcr0 = COMPONENT_X87 | COMPONENT_SSE | COMPONENT_YMM;
     return g;
 }
 
@@ -242,6 +242,8 @@ void guest_run(struct guest *g, const struct insn_case *test, struct insn_outcom
     s->rip = test->in.rip;
     s->rflags = test->in.rflags;
     fx_load(s, test->in.fx);
+    for (unsigned n = 0; n < 16; n++)
+        memcpy(s->vec[n] + 16, test->in.ymm[n], 16);
 
     if (g->vcpu->engine->run(g->vcpu, INSTRUCTION_LIMIT) == ENGINE_EXIT_HALT) {
         memcpy(out->s.gpr, s->gpr, sizeof(out->s.gpr));
@@ -252,6 +254,8 @@ void guest_run(struct guest *g, const struct insn_case *test, struct insn_outcom
     }
     out->cr2 = s->cr2;
     fx_store(s, out->s.fx);
+    for (unsigned n = 0; n < 16; n++)
+        memcpy(out->s.ymm[n], s->vec[n] + 16, 16);
     memcpy(out->data, g->host + PHYS_DATA, DATA_SIZE);
     memset(filler, 0xcc, sizeof(filler));
     memory_poke(&g->vm->memory, code, filler, test->length);

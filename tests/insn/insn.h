@@ -34,8 +34,12 @@ enum {
     DATA_BASE16 = DATA_BASE - 0x4000,
 };
 
+/* Components of XCR0 and of an XSAVE area. */
+enum { COMPONENT_X87 = 1, COMPONENT_SSE = 2, COMPONENT_YMM = 4 };
+
 struct insn_state {
     u8 fx[512] __attribute__((aligned(16))); /* as FXSAVE64 stores it: x87, MXCSR, XMM */
+    u8 ymm[16][16];                          /* upper halves; zeros where the host has no AVX */
     u64 gpr[16];
     u64 rip; /* in 16-bit code, from CODE_BASE on */
     u64 rflags;
@@ -111,6 +115,8 @@ bool generate_from(const struct encoded *e, u8 mode, u64 seed, struct insn_case 
 
 /* Why a row is not compared, or NULL. The reason says where it is tested instead. */
 const char *excluded(u16 op);
+/* The host has YMM registers, and the kernel gives them to programs. */
+bool host_has_ymm(void);
 /* The host has what the row needs. */
 bool host_has(u16 op);
 /* The address of a page fault is not compared. */

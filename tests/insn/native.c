@@ -5,6 +5,7 @@
  *
  * What the kernel does to the state on this way: RF is set in the flags of a fault; DS, ES, FS and GS stay as they are.
  */
+#include <cpuid.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -27,6 +28,7 @@ enum {
     XSAVE_SPACE =
         16384, /* of the signal frame: more than any XSAVE area that a kernel hands out without being asked */
     XSTATE_BV = 512,
+    SW_SIZE = 468, /* the kernel's own bytes in the FXSAVE image (struct _fpx_sw_bytes) */
     TIMEOUT_SECONDS = 2,
 };
 
@@ -34,6 +36,7 @@ static struct {
     ucontext_t template; /* of a frame that the kernel made: flags and reserved fields */
     ucontext_t frame;
     u8 fp[XSAVE_SPACE] __attribute__((aligned(64)));
+    unsigned ymm_at; /* in the XSAVE area; 0: no such component */
     struct insn_outcome *out;
     sigjmp_buf back;
     bool running;
@@ -48,6 +51,15 @@ static void must(bool ok, const char *what)
     }
 }
 
+/* A component in its initial state may have no bytes in the area. */
+static void take_ymm(const u8 *area, struct insn_outcome *out)
+{
+    if (native.ymm_at && area[XSTATE_BV] & COMPONENT_YMM)
+        memcpy(out->s.ymm, area + native.ymm_at, sizeof(out->s.ymm));
+    else
+        memset(out->s.ymm, 0, sizeof(out->s.ymm));
+}
+
 static void take_outcome(const siginfo_t *info, const ucontext_t *context)
 {
     static const u8 order[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
@@ -60,6 +72,7 @@ static void take_outcome(const siginfo_t *info, const ucontext_t *context)
     out->s.rip = (u64)g[REG_RIP];
     out->s.rflags = (u64)g[REG_EFL];
     memcpy(out->s.fx, context->uc_mcontext.fpregs, 512);
+    take_ymm((const u8 *)context->uc_mcontext.fpregs, out);
     out->vector = info->si_signo == SIGVTALRM ? VECTOR_TIMEOUT : (unsigned)g[REG_TRAPNO];
     out->error = (u64)g[REG_ERR];
     out->cr2 = (u64)g[REG_CR2];
@@ -91,7 +104,7 @@ static void on_template(int number, siginfo_t *info, void *context)
     u32 extended_size; /* of the area (struct _fpx_sw_bytes) */
 
     native.template = *c;
-    memcpy(&extended_size, (const u8 *)c->uc_mcontext.fpregs + 468, 4);
+    memcpy(&extended_size, (const u8 *)c->uc_mcontext.fpregs + SW_SIZE, 4);
     must(extended_size < XSAVE_SPACE, "XSAVE area of the signal frame is too large for the test");
     memcpy(native.fp, c->uc_mcontext.fpregs, extended_size);
 }
@@ -122,6 +135,11 @@ void native_start(const u8 *read_only)
     memcpy((void *)(u64)(DATA_BASE + DATA_WRITABLE), read_only, DATA_SIZE - DATA_WRITABLE);
     must(!mprotect((void *)(u64)(DATA_BASE + DATA_WRITABLE), DATA_SIZE - DATA_WRITABLE, PROT_READ),
          "mprotect");
+    if (host_has_ymm()) {
+        unsigned size, unused;
+
+        __get_cpuid_count(0xd, 2, &size, &native.ymm_at, &unused, &unused);
+    }
     ldt_entry(0, CODE_BASE, 2);
     ldt_entry(1, DATA_BASE16, 0);
 
@@ -158,7 +176,7 @@ static void make_frame(const struct insn_case *test)
              : test->mode == X86_CODE32 ? SELECTOR_CODE32
                                         : LDT_CODE16;
     u64 ss = test->mode == X86_CODE16 ? LDT_DATA16 : SELECTOR_DATA;
-    u64 components = 3; /* x87 and SSE; the others become initial */
+    u64 components = COMPONENT_X87 | COMPONENT_SSE; /* the others become initial */
 
     *f = native.template;
     f->uc_mcontext.fpregs = (fpregset_t)native.fp;
@@ -168,6 +186,10 @@ static void make_frame(const struct insn_case *test)
     g[REG_EFL] = (greg_t)test->in.rflags;
     g[REG_CSGSFS] = (greg_t)(cs | ss << 48);
     memcpy(native.fp, test->in.fx, 464); /* what follows is the kernel's */
+    if (native.ymm_at) {
+        components |= COMPONENT_YMM;
+        memcpy(native.fp + native.ymm_at, test->in.ymm, sizeof(test->in.ymm));
+    }
     memcpy(native.fp + XSTATE_BV, &components, 8);
 }
 

@@ -81,6 +81,11 @@ static void compare_bytes(struct comparison *c, const char *what, const u8 *in, 
     printf("\n");
 }
 
+static unsigned vector_registers(const struct insn_case *test)
+{
+    return test->mode == X86_CODE64 ? 16 : 8;
+}
+
 static void compare_fx(struct comparison *c, const u8 *in, const u8 *host, const u8 *guest, u32 mxcsr_mask)
 {
     static const struct {
@@ -88,7 +93,6 @@ static void compare_fx(struct comparison *c, const u8 *in, const u8 *host, const
         u8 at, size;
     } fields[] = {{"fcw", 0, 2}, {"fsw", 2, 2},  {"tags", 4, 1},  {"fop", 6, 2},
                   {"fip", 8, 8}, {"fdp", 16, 8}, {"mxcsr", 24, 4}};
-    unsigned xmms = c->test->mode == X86_CODE64 ? 16 : 8;
     char name[8];
 
     for (unsigned n = 0; n < ARRAY_SIZE(fields); n++) {
@@ -110,9 +114,21 @@ static void compare_fx(struct comparison *c, const u8 *in, const u8 *host, const
         snprintf(name, sizeof(name), "st%u", n);
         compare_bytes(c, name, in + 32 + 16 * n, host + 32 + 16 * n, guest + 32 + 16 * n, 10);
     }
-    for (unsigned n = 0; n < xmms; n++) {
+    for (unsigned n = 0; n < vector_registers(c->test); n++) {
         snprintf(name, sizeof(name), "xmm%u", n);
         compare_bytes(c, name, in + 160 + 16 * n, host + 160 + 16 * n, guest + 160 + 16 * n, 16);
+    }
+}
+
+/* The upper halves. */
+static void compare_ymm(struct comparison *c, const struct insn_state *in, const struct insn_state *host,
+                        const struct insn_state *guest)
+{
+    char name[8];
+
+    for (unsigned n = 0; host_has_ymm() && n < vector_registers(c->test); n++) {
+        snprintf(name, sizeof(name), "ymm%u", n);
+        compare_bytes(c, name, in->ymm[n], host->ymm[n], guest->ymm[n], 16);
     }
 }
 
@@ -151,6 +167,7 @@ static void compare(struct comparison *c, const struct insn_outcome *host, const
     compare64(c, "flags", test->in.rflags, host->s.rflags & flags & ~flags_ignored(test),
               guest->s.rflags & flags & ~flags_ignored(test));
     compare_fx(c, test->in.fx, host->s.fx, guest->s.fx, ~mxcsr_ignored(test, host));
+    compare_ymm(c, &test->in, &host->s, &guest->s);
     if (memcmp(host->data, guest->data, DATA_SIZE)) {
         unsigned from = 0, to = DATA_SIZE;
 
@@ -198,7 +215,9 @@ static bool run_case(const struct insn_case *test, bool verbose)
         for (unsigned n = 0; n < 16; n++) {
             printf("    xmm%u ", n);
             print_bytes(test->in.fx + 160 + 16 * n, 16);
-            printf(n % 2 ? "\n" : "");
+            printf(" ymm%u ", n);
+            print_bytes(test->in.ymm[n], 16);
+            printf("\n");
         }
         for (unsigned n = 0; n < 8; n++) {
             printf("    st%u ", n);
@@ -277,7 +296,8 @@ static void test_computed(void **state)
     native_catch();
     guest_compute(run.guest, true);
     for (u16 op = 1; op < OP_COUNT; op++) {
-        if (excluded(op) || !wanted(op) || !(x86_ops[op].attributes & (X86_OP_SSE | X86_OP_MMX | X86_OP_X87)))
+        if (excluded(op) || !wanted(op) ||
+            !(x86_ops[op].attributes & (X86_OP_SSE | X86_OP_MMX | X86_OP_X87 | X86_OP_AVX)))
             continue;
         for (unsigned n = 0; n < run.count; n++)
             if (generate(op, X86_CODE64, case_seed(op, 3, n), &test))
