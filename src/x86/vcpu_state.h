@@ -75,6 +75,8 @@ enum {
     CR4_PKE = 1 << 22,
     CR4_PKS = 1 << 24,
 };
+/* XCR0, and the components of the XSAVE family (SDM 1 13.1). */
+enum { XFEATURE_X87 = 1 << 0, XFEATURE_SSE = 1 << 1, XFEATURE_AVX = 1 << 2 };
 enum { EFER_SCE = 1 << 0, EFER_LME = 1 << 8, EFER_LMA = 1 << 10, EFER_NXE = 1 << 11, EFER_FFXSR = 1 << 14 };
 
 /* Exception vectors (SDM 3A 6.3.1). */

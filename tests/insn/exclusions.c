@@ -168,7 +168,7 @@ u32 mxcsr_ignored(const struct insn_case *test, const struct insn_outcome *host)
     if (host->vector != VEC_XM)
         return 0;
     /* Dot products: an exception of the products keeps the sums from being made. */
-    if (!strncmp(x86_ops[test->insn.op].mnemonic, "DPP", 3))
+    if (matches("DPP*", x86_ops[test->insn.op].mnemonic) || matches("VDPP*", x86_ops[test->insn.op].mnemonic))
         return 0x3f;
     return mxcsr & ~mxcsr >> 7 & 0x18 ? 0x20 : 0;
 }

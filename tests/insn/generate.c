@@ -614,7 +614,7 @@ bool generate_from(const struct encoded *e, u8 mode, u64 seed, struct insn_case 
         test->in.gpr[RAX] = random_chance(&r, 4) ? test->in.gpr[RAX] : random_below(&r, 40) - 20;
         test->in.gpr[RDX] = random_chance(&r, 4) ? test->in.gpr[RDX] : random_below(&r, 40) - 20;
     }
-    if (begins(test, "DPP"))
+    if (begins(test, "DPP") || begins(test, "VDPP"))
         test->in.fx[25] |=
             0x08; /* underflow masked: the interpreter finds that of the products too late (docs/quirks.md) */
     if (named(test, "DIV") || named(test, "IDIV"))

@@ -142,14 +142,15 @@ FP_XMM0_CRYPTO(WRAP_XMM0)
 FP_IMM_INT(WRAP_IMM)
 FP_IMM_CRYPTO(WRAP_IMM)
 FP_IMM_FLOAT(WRAP_IMM)
+FP_IMM_VCOMPARE(WRAP_IMM)
 
 #define COMPARE(name, form, bytes, feature)                                                                  \
     compare(#name, FP_HOST_##feature, host_##name, computed_##name, 0);
 #define COMPARE_FLOAT(name, form, bytes, tiny, feature)                                                      \
     compare(#name, FP_HOST_##feature, host_##name, computed_##name, 0);
-#define COMPARE_IMM(name, form, bytes, count, mask, feature)                                                 \
+#define COMPARE_IMM(name, form, bytes, count, mask, lane, feature)                                           \
     compare(#name, FP_HOST_##feature, host_##name, computed_##name, 0xff);
-#define COMPARE_IMM_FLOAT(name, form, bytes, count, mask, tiny, feature)                                     \
+#define COMPARE_IMM_FLOAT(name, form, bytes, count, mask, lane, tiny, feature)                               \
     compare(#name, FP_HOST_##feature, host_##name, computed_##name, 0xff);
 
 static void test_integer(void **state)
@@ -163,6 +164,7 @@ static void test_float(void **state)
 {
     FP_SSE3_FLOAT(COMPARE_FLOAT)
     FP_IMM_FLOAT(COMPARE_IMM_FLOAT)
+    FP_IMM_VCOMPARE(COMPARE_IMM_FLOAT)
 }
 static void test_crypto(void **state)
 {

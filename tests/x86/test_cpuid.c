@@ -100,7 +100,7 @@ static void bad_words_are_refused(void **opaque)
     refuse("v3,+", "cannot read '+'");
     refuse("v3,", "cannot read ''");
     refuse("v3,smap", "cannot read 'smap'");
-    refuse("v3,+avx2", "avx2 is not implemented yet");
+    refuse("v3,+rtm", "rtm is not implemented yet");
     refuse("v3,vendor=VIA", "choose GenuineIntel or AuthenticAMD");
     refuse("v3,+topoext", "topoext does not exist with vendor=GenuineIntel");
     refuse("v3,-xsave,+xsavec", "xsavec needs xsave");

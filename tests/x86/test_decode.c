@@ -318,7 +318,7 @@ static void one_byte_with_two_meanings(void **opaque)
     good(I64, "DC D1", OP_FCOM_ST0_STi); /* repeats D8 D1 */
     good(I32, "82 C0 01", OP_ADD_Eb_Ib);
     good(I64, "C0 F0 01", OP_SHL_Eb_Ib);
-    assert_true(x86_ops[OP_VADDPS_Vps_Hps_Wps].attributes & X86_OP_LATER);
+    assert_true(x86_ops[OP_VADDPS_Vps_Hps_Wps].attributes & X86_OP_AVX);
     assert_false(x86_ops[OP_ANDN_Gy_By_Ey].attributes & (X86_OP_LATER | X86_OP_AVX));
 }
 

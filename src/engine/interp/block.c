@@ -220,9 +220,9 @@ static void on_remapped(void *opaque)
 /* ---- the cache ---- */
 
 static const struct interp_row *const all_rows[] = {
-    interp_alu_rows,     interp_move_rows,   interp_shift_rows,   interp_bit_rows, interp_string_rows,
-    interp_branch_rows,  interp_system_rows, interp_x87_rows,     interp_mmx_rows, interp_sse_fp_rows,
-    interp_sse_int_rows, interp_crypto_rows, interp_fpstate_rows,
+    interp_alu_rows,     interp_move_rows,   interp_shift_rows,   interp_bit_rows,    interp_string_rows,
+    interp_branch_rows,  interp_system_rows, interp_x87_rows,     interp_mmx_rows,    interp_sse_fp_rows,
+    interp_sse_int_rows, interp_crypto_rows, interp_fpstate_rows, interp_avx_fp_rows, interp_avx_int_rows,
 };
 
 struct block_cache *block_cache_get(struct vcpu *vcpu, struct error *err)
@@ -287,6 +287,7 @@ static interp_fn *choose_handler(struct interp *c, const struct x86_insn *insn, 
     const struct x86_op_info *info = &x86_ops[*op];
     const struct interp_row *row;
     interp_fn *fn;
+    unsigned slot;
     u32 a;
 
     if (info->feature && !c->vcpu->vm->config.cpu.has[info->feature]) {
@@ -299,11 +300,21 @@ static interp_fn *choose_handler(struct interp *c, const struct x86_insn *insn, 
     row = c->blocks->rows[*op];
     if (!row || (a & X86_OP_LATER) || ((a & X86_OP_NOT_REAL) && (c->mode & MODE_REAL)))
         return interp_op_ud;
-    fn = (insn->is_mem ? row->mem : row->reg)[insn->operand_size == 8 ? 2 : insn->operand_size == 4 ? 1 : 0];
+    slot = row->flags & ROW_VEX_L    ? insn->vex_l
+           : insn->operand_size == 8 ? 2
+           : insn->operand_size == 4 ? 1
+                                     : 0;
+    fn = (insn->is_mem ? row->mem : row->reg)[slot];
     if (!fn)
         return interp_op_ud;
     if (a & X86_OP_SSE) {
         if (c->mode & MODE_SSE_UD)
+            return interp_op_ud;
+        if (c->mode & MODE_SSE_NM)
+            return interp_op_nm;
+    }
+    if (a & X86_OP_AVX) {
+        if (c->mode & MODE_AVX_UD)
             return interp_op_ud;
         if (c->mode & MODE_SSE_NM)
             return interp_op_nm;

@@ -43,6 +43,7 @@ enum {
     FP_HOST_AES = 1 << 4,
     FP_HOST_PCLMUL = 1 << 5,
     FP_HOST_SHA = 1 << 6,
+    FP_HOST_AVX = 1 << 7, /* and the host's kernel keeps its state */
 };
 
 /* The FPU's part of struct interp. */
@@ -123,9 +124,14 @@ u32 fp_host_features(void);
 
 #define FP_SOFT(name) xmm soft_##name(xmm a, xmm b);
 
+/*
+ * What a list has in common is also how the VEX forms are made of its primitives (ops_avx.h): BINARY two operands, lane by
+ * lane; SHIFT the same, but for a count of 128 bits for both lanes; UNARY one operand; SCALAR the low element, the others
+ * from the first operand.
+ */
 /* clang-format off */
 /* X(name, form of the row, bytes of a memory operand). Integer, SSE2. Aligned if 16 bytes. */
-#define FP_SSE2_INT(X)                                                                                       \
+#define FP_SSE2_BINARY(X)                                                                                    \
     X(PADDB, Vdq_Wdq, 16) X(PADDW, Vdq_Wdq, 16) X(PADDD, Vdq_Wdq, 16) X(PADDQ, Vdq_Wdq, 16)                  \
     X(PSUBB, Vdq_Wdq, 16) X(PSUBW, Vdq_Wdq, 16) X(PSUBD, Vdq_Wdq, 16) X(PSUBQ, Vdq_Wdq, 16)                  \
     X(PADDSB, Vdq_Wdq, 16) X(PADDSW, Vdq_Wdq, 16) X(PADDUSB, Vdq_Wdq, 16) X(PADDUSW, Vdq_Wdq, 16)            \
@@ -140,39 +146,50 @@ u32 fp_host_features(void);
     X(PUNPCKLBW, Vdq_Wdq, 16) X(PUNPCKLWD, Vdq_Wdq, 16) X(PUNPCKLDQ, Vdq_Wdq, 16)                            \
     X(PUNPCKLQDQ, Vdq_Wdq, 16) X(PUNPCKHBW, Vdq_Wdq, 16) X(PUNPCKHWD, Vdq_Wdq, 16)                           \
     X(PUNPCKHDQ, Vdq_Wdq, 16) X(PUNPCKHQDQ, Vdq_Wdq, 16)                                                     \
-    X(PSLLW, Vdq_Wdq, 16) X(PSLLD, Vdq_Wdq, 16) X(PSLLQ, Vdq_Wdq, 16)                                        \
-    X(PSRLW, Vdq_Wdq, 16) X(PSRLD, Vdq_Wdq, 16) X(PSRLQ, Vdq_Wdq, 16)                                        \
-    X(PSRAW, Vdq_Wdq, 16) X(PSRAD, Vdq_Wdq, 16)                                                              \
     X(ANDPS, Vps_Wps, 16) X(ANDNPS, Vps_Wps, 16) X(ORPS, Vps_Wps, 16) X(XORPS, Vps_Wps, 16)                  \
     X(ANDPD, Vpd_Wpd, 16) X(ANDNPD, Vpd_Wpd, 16) X(ORPD, Vpd_Wpd, 16) X(XORPD, Vpd_Wpd, 16)                  \
-    X(UNPCKLPS, Vps_Wps, 16) X(UNPCKHPS, Vps_Wps, 16) X(UNPCKLPD, Vpd_Wpd, 16) X(UNPCKHPD, Vpd_Wpd, 16)      \
-    X(RCPPS, Vps_Wps, 16) X(RSQRTPS, Vps_Wps, 16) X(RCPSS, Vss_Wss, 4) X(RSQRTSS, Vss_Wss, 4)
+    X(UNPCKLPS, Vps_Wps, 16) X(UNPCKHPS, Vps_Wps, 16) X(UNPCKLPD, Vpd_Wpd, 16) X(UNPCKHPD, Vpd_Wpd, 16)
+#define FP_SSE2_SHIFT(X)                                                                                     \
+    X(PSLLW, Vdq_Wdq, 16) X(PSLLD, Vdq_Wdq, 16) X(PSLLQ, Vdq_Wdq, 16)                                        \
+    X(PSRLW, Vdq_Wdq, 16) X(PSRLD, Vdq_Wdq, 16) X(PSRLQ, Vdq_Wdq, 16)                                        \
+    X(PSRAW, Vdq_Wdq, 16) X(PSRAD, Vdq_Wdq, 16)
+#define FP_SSE2_UNARY(X)  X(RCPPS, Vps_Wps, 16) X(RSQRTPS, Vps_Wps, 16)
+#define FP_SSE2_SCALAR(X) X(RCPSS, Vss_Wss, 4) X(RSQRTSS, Vss_Wss, 4)
+#define FP_SSE2_INT(X)    FP_SSE2_BINARY(X) FP_SSE2_SHIFT(X) FP_SSE2_UNARY(X) FP_SSE2_SCALAR(X)
 
 /* X(name, form, bytes, feature). Integer and moves, beyond SSE2. */
-#define FP_SSSE3_INT(X)                                                                                      \
+#define FP_SSSE3_BINARY(X)                                                                                   \
     X(PSHUFB, Vdq_Wdq, 16, SSSE3) X(PHADDW, Vdq_Wdq, 16, SSSE3) X(PHADDD, Vdq_Wdq, 16, SSSE3)                \
     X(PHADDSW, Vdq_Wdq, 16, SSSE3) X(PMADDUBSW, Vdq_Wdq, 16, SSSE3) X(PHSUBW, Vdq_Wdq, 16, SSSE3)            \
     X(PHSUBD, Vdq_Wdq, 16, SSSE3) X(PHSUBSW, Vdq_Wdq, 16, SSSE3) X(PSIGNB, Vdq_Wdq, 16, SSSE3)               \
-    X(PSIGNW, Vdq_Wdq, 16, SSSE3) X(PSIGND, Vdq_Wdq, 16, SSSE3) X(PMULHRSW, Vdq_Wdq, 16, SSSE3)              \
+    X(PSIGNW, Vdq_Wdq, 16, SSSE3) X(PSIGND, Vdq_Wdq, 16, SSSE3) X(PMULHRSW, Vdq_Wdq, 16, SSSE3)
+#define FP_SSSE3_UNARY(X)                                                                                    \
     X(PABSB, Vdq_Wdq, 16, SSSE3) X(PABSW, Vdq_Wdq, 16, SSSE3) X(PABSD, Vdq_Wdq, 16, SSSE3)
-#define FP_SSE4_INT(X)                                                                                       \
-    X(MOVSLDUP, Vps_Wps, 16, SSE3) X(MOVSHDUP, Vps_Wps, 16, SSE3) X(MOVDDUP, Vpd_Wq, 8, SSE3)                \
+#define FP_SSSE3_INT(X) FP_SSSE3_BINARY(X) FP_SSSE3_UNARY(X)
+#define FP_SSE3_UNARY(X) X(MOVSLDUP, Vps_Wps, 16, SSE3) X(MOVSHDUP, Vps_Wps, 16, SSE3)
+#define FP_SSE4_EXTEND(X)                                                                                    \
     X(PMOVSXBW, Vdq_Wq, 8, SSE4_1) X(PMOVSXBD, Vdq_Wd, 4, SSE4_1) X(PMOVSXBQ, Vdq_Ww, 2, SSE4_1)             \
     X(PMOVSXWD, Vdq_Wq, 8, SSE4_1) X(PMOVSXWQ, Vdq_Wd, 4, SSE4_1) X(PMOVSXDQ, Vdq_Wq, 8, SSE4_1)             \
     X(PMOVZXBW, Vdq_Wq, 8, SSE4_1) X(PMOVZXBD, Vdq_Wd, 4, SSE4_1) X(PMOVZXBQ, Vdq_Ww, 2, SSE4_1)             \
-    X(PMOVZXWD, Vdq_Wq, 8, SSE4_1) X(PMOVZXWQ, Vdq_Wd, 4, SSE4_1) X(PMOVZXDQ, Vdq_Wq, 8, SSE4_1)             \
+    X(PMOVZXWD, Vdq_Wq, 8, SSE4_1) X(PMOVZXWQ, Vdq_Wd, 4, SSE4_1) X(PMOVZXDQ, Vdq_Wq, 8, SSE4_1)
+#define FP_SSE4_BINARY(X)                                                                                    \
     X(PMULDQ, Vdq_Wdq, 16, SSE4_1) X(PCMPEQQ, Vdq_Wdq, 16, SSE4_1) X(PACKUSDW, Vdq_Wdq, 16, SSE4_1)          \
     X(PMINSB, Vdq_Wdq, 16, SSE4_1) X(PMINSD, Vdq_Wdq, 16, SSE4_1) X(PMINUW, Vdq_Wdq, 16, SSE4_1)             \
     X(PMINUD, Vdq_Wdq, 16, SSE4_1) X(PMAXSB, Vdq_Wdq, 16, SSE4_1) X(PMAXSD, Vdq_Wdq, 16, SSE4_1)             \
     X(PMAXUW, Vdq_Wdq, 16, SSE4_1) X(PMAXUD, Vdq_Wdq, 16, SSE4_1) X(PMULLD, Vdq_Wdq, 16, SSE4_1)             \
-    X(PHMINPOSUW, Vdq_Wdq, 16, SSE4_1) X(PCMPGTQ, Vdq_Wdq, 16, SSE4_2)
-#define FP_CRYPTO(X)                                                                                         \
+    X(PCMPGTQ, Vdq_Wdq, 16, SSE4_2)
+#define FP_SSE4_INT(X)                                                                                       \
+    FP_SSE3_UNARY(X) FP_SSE4_EXTEND(X) FP_SSE4_BINARY(X)                                                     \
+    X(MOVDDUP, Vpd_Wq, 8, SSE3) X(PHMINPOSUW, Vdq_Wdq, 16, SSE4_1)
+#define FP_AES_BINARY(X)                                                                                     \
     X(AESENC, Vdq_Wdq, 16, AES) X(AESENCLAST, Vdq_Wdq, 16, AES) X(AESDEC, Vdq_Wdq, 16, AES)                  \
-    X(AESDECLAST, Vdq_Wdq, 16, AES) X(AESIMC, Vdq_Wdq, 16, AES)                                              \
+    X(AESDECLAST, Vdq_Wdq, 16, AES)
+#define FP_CRYPTO(X)                                                                                         \
+    FP_AES_BINARY(X) X(AESIMC, Vdq_Wdq, 16, AES)                                                             \
     X(SHA1NEXTE, Vdq_Wdq, 16, SHA) X(SHA1MSG1, Vdq_Wdq, 16, SHA) X(SHA1MSG2, Vdq_Wdq, 16, SHA)               \
     X(SHA256MSG1, Vdq_Wdq, 16, SHA) X(SHA256MSG2, Vdq_Wdq, 16, SHA)
 
-/* With a third operand in XMM0. X(name, form, bytes, feature). */
+/* With a third operand in XMM0, or a register of choice in VEX forms. X(name, form, bytes, feature). */
 #define FP_XMM0_BLEND(X)                                                                                     \
     X(PBLENDVB, Vdq_Wdq_XMM0, 16, SSE4_1)                                                                    \
     X(BLENDVPS, Vdq_Wdq_XMM0, 16, SSE4_1)                                                                    \
@@ -180,20 +197,28 @@ u32 fp_host_features(void);
 #define FP_XMM0_CRYPTO(X) X(SHA256RNDS2, Vdq_Wdq_XMM0, 16, SHA)
 
 /* Floating point with exceptions. X(name, form, bytes, type of a result that may be tiny: ps, pd, ss, sd or none). */
-#define FP_SSE2_FLOAT(X)                                                                                     \
-    X(ADDPS, Vps_Wps, 16, ps) X(ADDPD, Vpd_Wpd, 16, pd) X(ADDSS, Vss_Wss, 4, ss) X(ADDSD, Vsd_Wsd, 8, sd)    \
-    X(SUBPS, Vps_Wps, 16, ps) X(SUBPD, Vpd_Wpd, 16, pd) X(SUBSS, Vss_Wss, 4, ss) X(SUBSD, Vsd_Wsd, 8, sd)    \
-    X(MULPS, Vps_Wps, 16, ps) X(MULPD, Vpd_Wpd, 16, pd) X(MULSS, Vss_Wss, 4, ss) X(MULSD, Vsd_Wsd, 8, sd)    \
-    X(DIVPS, Vps_Wps, 16, ps) X(DIVPD, Vpd_Wpd, 16, pd) X(DIVSS, Vss_Wss, 4, ss) X(DIVSD, Vsd_Wsd, 8, sd)    \
-    X(MINPS, Vps_Wps, 16, none) X(MINPD, Vpd_Wpd, 16, none) X(MINSS, Vss_Wss, 4, none)                       \
-    X(MINSD, Vsd_Wsd, 8, none) X(MAXPS, Vps_Wps, 16, none) X(MAXPD, Vpd_Wpd, 16, none)                       \
+#define FP_SSE2_FLOAT_BINARY(X)                                                                              \
+    X(ADDPS, Vps_Wps, 16, ps) X(ADDPD, Vpd_Wpd, 16, pd) X(SUBPS, Vps_Wps, 16, ps) X(SUBPD, Vpd_Wpd, 16, pd)  \
+    X(MULPS, Vps_Wps, 16, ps) X(MULPD, Vpd_Wpd, 16, pd) X(DIVPS, Vps_Wps, 16, ps) X(DIVPD, Vpd_Wpd, 16, pd)  \
+    X(MINPS, Vps_Wps, 16, none) X(MINPD, Vpd_Wpd, 16, none)                                                  \
+    X(MAXPS, Vps_Wps, 16, none) X(MAXPD, Vpd_Wpd, 16, none)
+#define FP_SSE2_FLOAT_SCALAR(X)                                                                              \
+    X(ADDSS, Vss_Wss, 4, ss) X(ADDSD, Vsd_Wsd, 8, sd) X(SUBSS, Vss_Wss, 4, ss) X(SUBSD, Vsd_Wsd, 8, sd)      \
+    X(MULSS, Vss_Wss, 4, ss) X(MULSD, Vsd_Wsd, 8, sd) X(DIVSS, Vss_Wss, 4, ss) X(DIVSD, Vsd_Wsd, 8, sd)      \
+    X(MINSS, Vss_Wss, 4, none) X(MINSD, Vsd_Wsd, 8, none)                                                    \
     X(MAXSS, Vss_Wss, 4, none) X(MAXSD, Vsd_Wsd, 8, none)                                                    \
-    X(SQRTPS, Vps_Wps, 16, none) X(SQRTPD, Vpd_Wpd, 16, none) X(SQRTSS, Vss_Wss, 4, none)                    \
-    X(SQRTSD, Vsd_Wsd, 8, none)                                                                              \
-    X(CVTPS2PD, Vpd_Wps, 8, none) X(CVTPD2PS, Vps_Wpd, 16, ps) X(CVTSS2SD, Vsd_Wss, 4, none)                 \
-    X(CVTSD2SS, Vss_Wsd, 8, ss) X(CVTDQ2PS, Vps_Wdq, 16, none) X(CVTPS2DQ, Vdq_Wps, 16, none)                \
-    X(CVTTPS2DQ, Vdq_Wps, 16, none) X(CVTTPD2DQ, Vdq_Wpd, 16, none) X(CVTPD2DQ, Vdq_Wpd, 16, none)           \
-    X(CVTDQ2PD, Vpd_Wq, 8, none)
+    X(SQRTSS, Vss_Wss, 4, none) X(SQRTSD, Vsd_Wsd, 8, none)                                                  \
+    X(CVTSS2SD, Vsd_Wss, 4, none) X(CVTSD2SS, Vss_Wsd, 8, ss)
+#define FP_SSE2_FLOAT_UNARY(X)                                                                               \
+    X(SQRTPS, Vps_Wps, 16, none) X(SQRTPD, Vpd_Wpd, 16, none)                                                \
+    X(CVTDQ2PS, Vps_Wdq, 16, none) X(CVTPS2DQ, Vdq_Wps, 16, none) X(CVTTPS2DQ, Vdq_Wps, 16, none)
+/* Results of twice and of half the size. */
+#define FP_SSE2_FLOAT_WIDEN(X)  X(CVTPS2PD, Vpd_Wps, 8, none) X(CVTDQ2PD, Vpd_Wq, 8, none)
+#define FP_SSE2_FLOAT_NARROW(X)                                                                              \
+    X(CVTPD2PS, Vps_Wpd, 16, ps) X(CVTTPD2DQ, Vdq_Wpd, 16, none) X(CVTPD2DQ, Vdq_Wpd, 16, none)
+#define FP_SSE2_FLOAT(X)                                                                                     \
+    FP_SSE2_FLOAT_BINARY(X) FP_SSE2_FLOAT_SCALAR(X) FP_SSE2_FLOAT_UNARY(X)                                   \
+    FP_SSE2_FLOAT_WIDEN(X) FP_SSE2_FLOAT_NARROW(X)
 /* X(name, form, bytes, tiny, feature) */
 #define FP_SSE3_FLOAT(X)                                                                                     \
     X(ADDSUBPS, Vps_Wps, 16, ps, SSE3) X(ADDSUBPD, Vpd_Wpd, 16, pd, SSE3) X(HADDPS, Vps_Wps, 16, ps, SSE3)   \
@@ -202,26 +227,38 @@ u32 fp_host_features(void);
 /*
  * With an immediate byte. The host's instruction takes it in its own code, so there is a stub for each value: `count` of
  * them, each a function of (a, b) in XMM0 and XMM1. Bits of the immediate outside `mask` mean nothing; the stub's number is
- * those inside it. X(name, form, bytes, count, mask, feature)
+ * those inside it. In VEX.256 forms the upper lane's bits begin at bit `lane`: 0 where they are the lower one's.
+ * X(name, form, bytes, count, mask, lane, feature)
  */
-#define FP_IMM_SSE2(X)                                                                                       \
-    X(PSHUFD, Vdq_Wdq_Ib, 16, 256, 0xff) X(PSHUFHW, Vdq_Wdq_Ib, 16, 256, 0xff)                               \
-    X(PSHUFLW, Vdq_Wdq_Ib, 16, 256, 0xff) X(SHUFPS, Vps_Wps_Ib, 16, 256, 0xff) X(SHUFPD, Vpd_Wpd_Ib, 16, 4, 3)
+#define FP_IMM_SSE2_UNARY(X)                                                                                 \
+    X(PSHUFD, Vdq_Wdq_Ib, 16, 256, 0xff, 0) X(PSHUFHW, Vdq_Wdq_Ib, 16, 256, 0xff, 0)                         \
+    X(PSHUFLW, Vdq_Wdq_Ib, 16, 256, 0xff, 0)
+#define FP_IMM_SSE2_BINARY(X)                                                                                \
+    X(SHUFPS, Vps_Wps_Ib, 16, 256, 0xff, 0) X(SHUFPD, Vpd_Wpd_Ib, 16, 4, 3, 2)
+#define FP_IMM_SSE2(X) FP_IMM_SSE2_UNARY(X) FP_IMM_SSE2_BINARY(X)
 #define FP_IMM_INT(X)                                                                                        \
-    X(BLENDPS, Vps_Wps_Ib, 16, 16, 15, SSE4_1) X(BLENDPD, Vpd_Wpd_Ib, 16, 4, 3, SSE4_1)                      \
-    X(PBLENDW, Vdq_Wdq_Ib, 16, 256, 0xff, SSE4_1) X(MPSADBW, Vdq_Wdq_Ib, 16, 8, 7, SSE4_1)
+    X(BLENDPS, Vps_Wps_Ib, 16, 16, 15, 4, SSE4_1) X(BLENDPD, Vpd_Wpd_Ib, 16, 4, 3, 2, SSE4_1)                \
+    X(PBLENDW, Vdq_Wdq_Ib, 16, 256, 0xff, 0, SSE4_1) X(MPSADBW, Vdq_Wdq_Ib, 16, 8, 7, 3, SSE4_1)
+#define FP_IMM_PCLMUL(X) X(PCLMULQDQ, Vdq_Wdq_Ib, 16, 32, 0x11, 0, PCLMUL)
 #define FP_IMM_CRYPTO(X)                                                                                     \
-    X(PCLMULQDQ, Vdq_Wdq_Ib, 16, 32, 0x11, PCLMUL) X(SHA1RNDS4, Vdq_Wdq_Ib, 16, 4, 3, SHA)                   \
-    X(AESKEYGENASSIST, Vdq_Wdq_Ib, 16, 256, 0xff, AES)
-/* X(name, form, bytes, count, mask, tiny) */
+    FP_IMM_PCLMUL(X) X(SHA1RNDS4, Vdq_Wdq_Ib, 16, 4, 3, 0, SHA)                                              \
+    X(AESKEYGENASSIST, Vdq_Wdq_Ib, 16, 256, 0xff, 0, AES)
+/* X(name, form, bytes, count, mask, lane, tiny) */
 #define FP_IMM_COMPARE(X)                                                                                    \
-    X(CMPPS, Vps_Wps_Ib, 16, 8, 7, none) X(CMPPD, Vpd_Wpd_Ib, 16, 8, 7, none)                                \
-    X(CMPSS, Vss_Wss_Ib, 4, 8, 7, none) X(CMPSD, Vsd_Wsd_Ib, 8, 8, 7, none)
-/* X(name, form, bytes, count, mask, tiny, feature) */
+    X(CMPPS, Vps_Wps_Ib, 16, 8, 7, 0, none) X(CMPPD, Vpd_Wpd_Ib, 16, 8, 7, 0, none)                          \
+    X(CMPSS, Vss_Wss_Ib, 4, 8, 7, 0, none) X(CMPSD, Vsd_Wsd_Ib, 8, 8, 7, 0, none)
+/* X(name, form, bytes, count, mask, lane, tiny, feature) */
+#define FP_IMM_VCOMPARE(X)                                                                                   \
+    X(VCMPPS, Vps_Hps_Wps_Ib, 16, 32, 31, 0, none, AVX) X(VCMPPD, Vpd_Hpd_Wpd_Ib, 16, 32, 31, 0, none, AVX)  \
+    X(VCMPSS, Vss_Hss_Wss_Ib, 4, 32, 31, 0, none, AVX) X(VCMPSD, Vsd_Hsd_Wsd_Ib, 8, 32, 31, 0, none, AVX)
+#define FP_IMM_FLOAT_UNARY(X)                                                                                \
+    X(ROUNDPS, Vps_Wps_Ib, 16, 16, 15, 0, none, SSE4_1) X(ROUNDPD, Vpd_Wpd_Ib, 16, 16, 15, 0, none, SSE4_1)
+#define FP_IMM_FLOAT_SCALAR(X)                                                                               \
+    X(ROUNDSS, Vss_Wss_Ib, 4, 16, 15, 0, none, SSE4_1) X(ROUNDSD, Vsd_Wsd_Ib, 8, 16, 15, 0, none, SSE4_1)
+#define FP_IMM_FLOAT_BINARY(X) X(DPPS, Vps_Wps_Ib, 16, 256, 0xff, 0, ps, SSE4_1)
 #define FP_IMM_FLOAT(X)                                                                                      \
-    X(ROUNDPS, Vps_Wps_Ib, 16, 16, 15, none, SSE4_1) X(ROUNDPD, Vpd_Wpd_Ib, 16, 16, 15, none, SSE4_1)        \
-    X(ROUNDSS, Vss_Wss_Ib, 4, 16, 15, none, SSE4_1) X(ROUNDSD, Vsd_Wsd_Ib, 8, 16, 15, none, SSE4_1)          \
-    X(DPPS, Vps_Wps_Ib, 16, 256, 0xff, ps, SSE4_1) X(DPPD, Vpd_Wpd_Ib, 16, 256, 0xff, pd, SSE4_1)
+    FP_IMM_FLOAT_UNARY(X) FP_IMM_FLOAT_SCALAR(X) FP_IMM_FLOAT_BINARY(X)                                      \
+    X(DPPD, Vpd_Wpd_Ib, 16, 256, 0xff, 0, pd, SSE4_1)
 
 /* clang-format on */
 
@@ -311,12 +348,13 @@ FP_IMM_COMPARE(DEFINE)
             return soft_##name(a, b, imm & mask);                                                            \
         return FP_STUB(name, imm & mask)(a, b);                                                              \
     }
-#define DEFINE(name, form, bytes, count, mask, feature) DEFINE_IMM(name, mask, feature)
+#define DEFINE(name, form, bytes, count, mask, lane, feature) DEFINE_IMM(name, mask, feature)
 FP_IMM_INT(DEFINE)
 FP_IMM_CRYPTO(DEFINE)
 #undef DEFINE
-#define DEFINE(name, form, bytes, count, mask, tiny, feature) DEFINE_IMM(name, mask, feature)
+#define DEFINE(name, form, bytes, count, mask, lane, tiny, feature) DEFINE_IMM(name, mask, feature)
 FP_IMM_FLOAT(DEFINE)
+FP_IMM_VCOMPARE(DEFINE)
 #undef DEFINE
 #undef DEFINE_IMM
 

@@ -21,6 +21,9 @@ FP_IMM_INT(VECTOR_STUBS)
 FP_IMM_CRYPTO(VECTOR_STUBS)
 FP_IMM_COMPARE(VECTOR_STUBS)
 FP_IMM_FLOAT(VECTOR_STUBS)
+#define VEX_STUBS(name, form, bytes, count, ...)                                                             \
+    STUBS(fp_stubs_##name, count, 16, #name " $fp_n, %xmm1, %xmm0, %xmm0")
+FP_IMM_VCOMPARE(VEX_STUBS)
 
 #define RETURN_INDEX_FLAGS "lahf\n\tseto %al\n\tmovzwl %ax, %eax\n\tshll $16, %ecx\n\torl %ecx, %eax"
 STUBS(fp_stubs_PCMPISTRI, 128, 32, "pcmpistri $fp_n, %xmm1, %xmm0\n\t" RETURN_INDEX_FLAGS)
@@ -97,5 +100,12 @@ u32 fp_host_features(void)
     for (unsigned n = 0; n < ARRAY_SIZE(table); n++)
         if (__get_cpuid_count(table[n].leaf, 0, &a, &b, &c, &d) && (table[n].ecx ? c : b) >> table[n].bit & 1)
             features |= table[n].feature;
+    if (__get_cpuid(1, &a, &b, &c, &d) && (c & bit_OSXSAVE) && (c & bit_AVX)) {
+        u32 xcr0;
+
+        asm("xgetbv" : "=a"(xcr0) : "c"(0) : "edx");
+        if ((xcr0 & 6) == 6)
+            features |= FP_HOST_AVX;
+    }
     return features;
 }

@@ -69,22 +69,26 @@ static bool tiny_double(u64 v)
     return !(v & 0x7ff0000000000000) && v << 1;
 }
 
-void interp_fp_check_end(struct interp *c, const struct cell *i, xmm result, enum fp_tiny tiny)
+bool interp_fp_tiny(xmm result, enum fp_tiny type)
 {
     union xmm_parts r = {result};
-    u32 raised = fp_get_mxcsr() & MXCSR_FLAGS, unmasked = ~c->state->mxcsr >> MXCSR_MASK_SHIFT & MXCSR_FLAGS;
-    bool is_tiny = false;
 
-    switch (tiny) {
-    case FP_TINY_none: break;
-    case FP_TINY_ss: is_tiny = tiny_single(r.d[0]); break;
-    case FP_TINY_sd: is_tiny = tiny_double(r.q[0]); break;
+    switch (type) {
+    case FP_TINY_none: return false;
+    case FP_TINY_ss: return tiny_single(r.d[0]);
+    case FP_TINY_sd: return tiny_double(r.q[0]);
     case FP_TINY_ps:
-        is_tiny = tiny_single(r.d[0]) || tiny_single(r.d[1]) || tiny_single(r.d[2]) || tiny_single(r.d[3]);
-        break;
-    case FP_TINY_pd: is_tiny = tiny_double(r.q[0]) || tiny_double(r.q[1]); break;
+        return tiny_single(r.d[0]) || tiny_single(r.d[1]) || tiny_single(r.d[2]) || tiny_single(r.d[3]);
+    case FP_TINY_pd: return tiny_double(r.q[0]) || tiny_double(r.q[1]);
     }
-    if (is_tiny)
+    return false;
+}
+
+void interp_fp_check_end(struct interp *c, const struct cell *i, bool tiny)
+{
+    u32 raised = fp_get_mxcsr() & MXCSR_FLAGS, unmasked = ~c->state->mxcsr >> MXCSR_MASK_SHIFT & MXCSR_FLAGS;
+
+    if (tiny)
         raised |= unmasked & MXCSR_UE;
     /* An unmasked exception before the calculation keeps those after it from being found (SDM 1 11.5.2). */
     if (raised & unmasked & (MXCSR_IE | MXCSR_DE | MXCSR_ZE))

@@ -26,7 +26,8 @@ void interp_fp_load(struct interp *c);
 enum fp_tiny { FP_TINY_none, FP_TINY_ss, FP_TINY_sd, FP_TINY_ps, FP_TINY_pd };
 
 void interp_fp_check_begin(struct interp *c);
-void interp_fp_check_end(struct interp *c, const struct cell *i, xmm result, enum fp_tiny tiny);
+bool interp_fp_tiny(xmm result, enum fp_tiny type);
+void interp_fp_check_end(struct interp *c, const struct cell *i, bool tiny);
 
 /*
  * A handler of an instruction with SSE exceptions: its body has fp_begin(c) before the operation and fp_end(c, i, result,
@@ -52,7 +53,11 @@ void interp_fp_check_end(struct interp *c, const struct cell *i, xmm result, enu
     interp_fp_check_begin(c)
 #define fp_end(c, i, result, tiny)                                                                           \
     if (checked)                                                                                             \
-    interp_fp_check_end(c, i, result, tiny)
+    interp_fp_check_end(c, i, interp_fp_tiny(result, tiny))
+/* Of a result in two lanes (struct ymm of ops_avx.h). */
+#define fp_end_lanes(c, i, result, tiny)                                                                     \
+    if (checked)                                                                                             \
+    interp_fp_check_end(c, i, interp_fp_tiny((result).lo, tiny) || interp_fp_tiny((result).hi, tiny))
 
 /* ---- x87 exceptions and MMX ---- */
 

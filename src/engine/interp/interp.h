@@ -80,11 +80,12 @@ static inline unsigned cell_address_size(const struct cell *i)
 struct interp_row {
     u16 op;                     /* enum x86_op */
     u16 flags;                  /* ROW_* */
-    interp_fn *reg[3], *mem[3]; /* by operand size: 2, 4, 8 */
+    interp_fn *reg[3], *mem[3]; /* by operand size: 2, 4, 8; with ROW_VEX_L by VEX.L: 128, 256 bits */
 };
 enum {
-    ROW_REG8 = 1 << 0, /* the ModRM.reg operand is a byte register */
-    ROW_RM8 = 1 << 1,  /* the ModRM.rm or opcode register operand is a byte register */
+    ROW_REG8 = 1 << 0,  /* the ModRM.reg operand is a byte register */
+    ROW_RM8 = 1 << 1,   /* the ModRM.rm or opcode register operand is a byte register */
+    ROW_VEX_L = 1 << 2, /* handlers by VEX.L */
 };
 /* Ends every table. */
 #define ROW_LAST                                                                                             \
@@ -100,7 +101,8 @@ enum {
 /* Tables, one in each ops_*.c. */
 extern const struct interp_row interp_alu_rows[], interp_move_rows[], interp_shift_rows[], interp_bit_rows[],
     interp_string_rows[], interp_branch_rows[], interp_system_rows[], interp_x87_rows[], interp_mmx_rows[],
-    interp_sse_fp_rows[], interp_sse_int_rows[], interp_crypto_rows[], interp_fpstate_rows[];
+    interp_sse_fp_rows[], interp_sse_int_rows[], interp_crypto_rows[], interp_fpstate_rows[],
+    interp_avx_fp_rows[], interp_avx_int_rows[];
 
 /*
  * What a block was decoded for. A change of any of these bits selects other blocks (c->mode is recomputed by
@@ -119,6 +121,8 @@ enum {
     MODE_SSE_UD = 1 << 7,  /* SSE raises #UD (CR0.EM, or CR4.OSFXSR clear) */
     MODE_SSE_NM = 1 << 8,  /* SSE raises #NM (CR0.TS) */
     MODE_USER = 1 << 9,    /* CPL 3: whose rights the fetch had, so that no way to a block leads past them */
+    MODE_AVX_UD =
+        1 << 10, /* AVX raises #UD (CR4.OSXSAVE clear, or not both SSE and AVX in XCR0); #NM as SSE */
 };
 
 enum { BLOCK_MAX_CELLS = 48 };

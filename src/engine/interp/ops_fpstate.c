@@ -383,9 +383,6 @@ static void fxrstor(struct vcpu_state *s, struct interp *c, const struct cell *i
 /* ---- XSAVE (SDM 1 chapter 13) ---- */
 
 enum {
-    XFEATURE_X87 = 1 << 0,
-    XFEATURE_SSE = 1 << 1,
-    XFEATURE_AVX = 1 << 2,
     XSAVE_BV = 512,      /* XSTATE_BV */
     XSAVE_COMP_BV = 520, /* XCOMP_BV */
     XSAVE_HEADER = 512,

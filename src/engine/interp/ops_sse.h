@@ -80,28 +80,36 @@ static ALWAYS_INLINE xmm sse_load(struct vcpu_state *s, struct interp *c, const 
     return xmm_from64(load16(c, i, interp_ea(s, c, i, 2, MEM_READ)));
 }
 
-/* name_r and name_m: Vx = expression of a (Vx) and b (Wx). */
-#define SSE_SHAPE(name, bytes, expression)                                                                   \
+/*
+ * name_r and name_m: reg = expression of a, the register that the cell names in `first`, and b (rm). `load` and `set` are
+ * those of legacy SSE (ops_sse.h) or of VEX (ops_avx.h).
+ */
+#define VECTOR_SHAPE(name, first, load, set, bytes, expression)                                              \
     static void name##_r(struct vcpu_state *s, struct interp *c, const struct cell *i)                       \
     {                                                                                                        \
-        xmm a = xmm_get(s, i->reg), b = xmm_get(s, i->rm);                                                   \
+        xmm a = xmm_get(s, i->first), b = xmm_get(s, i->rm);                                                 \
                                                                                                              \
-        xmm_set(s, i->reg, expression);                                                                      \
+        set(s, i->reg, expression);                                                                          \
         NEXT;                                                                                                \
     }                                                                                                        \
     static void name##_m(struct vcpu_state *s, struct interp *c, const struct cell *i)                       \
     {                                                                                                        \
-        xmm b = sse_load(s, c, i, bytes), a = xmm_get(s, i->reg);                                            \
+        xmm b = load(s, c, i, bytes), a = xmm_get(s, i->first);                                              \
                                                                                                              \
-        xmm_set(s, i->reg, expression);                                                                      \
+        set(s, i->reg, expression);                                                                          \
         NEXT;                                                                                                \
     }
 /* The same, with exceptions. */
+#define VECTOR_FLOAT_SHAPE(name, first, load, set, bytes, expression, tiny)                                  \
+    FLOAT_HANDLER(name##_r, xmm a = xmm_get(s, i->first), b = xmm_get(s, i->rm), r; fp_begin(c);             \
+                  r = expression; fp_end(c, i, r, FP_TINY_##tiny); set(s, i->reg, r); NEXT;)                 \
+    FLOAT_HANDLER(name##_m, xmm b = load(s, c, i, bytes), a = xmm_get(s, i->first), r; fp_begin(c);          \
+                  r = expression; fp_end(c, i, r, FP_TINY_##tiny); set(s, i->reg, r); NEXT;)
+
+/* Vx = expression of a (Vx) and b (Wx). */
+#define SSE_SHAPE(name, bytes, expression) VECTOR_SHAPE(name, reg, sse_load, xmm_set, bytes, expression)
 #define SSE_FLOAT_SHAPE(name, bytes, expression, tiny)                                                       \
-    FLOAT_HANDLER(name##_r, xmm a = xmm_get(s, i->reg), b = xmm_get(s, i->rm), r; fp_begin(c);               \
-                  r = expression; fp_end(c, i, r, FP_TINY_##tiny); xmm_set(s, i->reg, r); NEXT;)             \
-    FLOAT_HANDLER(name##_m, xmm b = sse_load(s, c, i, bytes), a = xmm_get(s, i->reg), r; fp_begin(c);        \
-                  r = expression; fp_end(c, i, r, FP_TINY_##tiny); xmm_set(s, i->reg, r); NEXT;)
+    VECTOR_FLOAT_SHAPE(name, reg, sse_load, xmm_set, bytes, expression, tiny)
 
 /* Makers of handlers and rows from the lists of fp.h. */
 #define SSE_INT_OP(name, form, bytes, ...)  SSE_SHAPE(name, bytes, xmm_##name(&c->fp, a, b))
@@ -109,7 +117,7 @@ static ALWAYS_INLINE xmm sse_load(struct vcpu_state *s, struct interp *c, const 
 #define SSE_XMM0_OP(name, form, bytes, ...) SSE_SHAPE(name, bytes, xmm_##name(&c->fp, a, b, xmm_get(s, 0)))
 #define SSE_FLOAT_OP(name, form, bytes, tiny, ...)                                                           \
     SSE_FLOAT_SHAPE(name, bytes, xmm_##name(&c->fp, a, b), tiny)
-#define SSE_FLOAT_IMM_OP(name, form, bytes, count, mask, tiny, ...)                                          \
+#define SSE_FLOAT_IMM_OP(name, form, bytes, count, mask, lane, tiny, ...)                                    \
     SSE_FLOAT_SHAPE(name, bytes, xmm_##name(&c->fp, a, b, (u8)i->imm), tiny)
 #define SSE_ROW(name, form, ...) {OP_##name##_##form, 0, ANY_SIZE(name##_r), ANY_SIZE(name##_m)},
 

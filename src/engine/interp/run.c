@@ -182,6 +182,8 @@ void interp_mode_changed(struct interp *c)
         mode |= MODE_SSE_UD;
     if (s->cr0 & CR0_TS)
         mode |= MODE_SSE_NM;
+    if (!(s->cr4 & CR4_OSXSAVE) || (s->xcr0 & (XFEATURE_SSE | XFEATURE_AVX)) != (XFEATURE_SSE | XFEATURE_AVX))
+        mode |= MODE_AVX_UD;
     if (c->cpl == 3)
         mode |= MODE_USER;
     c->mode = mode;

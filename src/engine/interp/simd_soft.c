@@ -343,6 +343,45 @@ ROUND(ROUNDSS, d, 1, 23, 8)
 ROUND(ROUNDPD, q, 2, 52, 11)
 ROUND(ROUNDSD, q, 1, 52, 11)
 
+/*
+ * Comparisons with the predicates of VEX (SDM 2A table 3-1), by the eight of SSE: how numbers compare as the SSE predicate
+ * of the relation, with the operands exchanged or not, and what holds for NaNs.
+ */
+enum { SSE_EQ, SSE_LT, SSE_LE, SSE_UNORD, SSE_NEQ, SSE_ORD = 7 };
+static const struct {
+    u8 predicate;
+    bool exchanged, unordered;
+} predicates[16] = {
+    {SSE_EQ, 0, 0},  {SSE_LT, 0, 0}, {SSE_LE, 0, 0}, {SSE_UNORD, 0, 1}, /* EQ LT LE UNORD */
+    {SSE_NEQ, 0, 1}, {SSE_LE, 1, 1}, {SSE_LT, 1, 1}, {SSE_ORD, 0, 0},   /* NEQ NLT NLE ORD */
+    {SSE_EQ, 0, 1},  {SSE_LT, 0, 1}, {SSE_LE, 0, 1}, {SSE_UNORD, 0, 0}, /* EQ_U NGE NGT FALSE */
+    {SSE_NEQ, 0, 0}, {SSE_LE, 1, 0}, {SSE_LT, 1, 0}, {SSE_ORD, 0, 1},   /* NEQ_O GE GT TRUE */
+};
+typedef xmm sse_compare(const struct interp_fp *fp, xmm a, xmm b, u8 imm);
+static xmm compare_vex(sse_compare *compare, xmm elements, xmm a, xmm b, u8 imm)
+{
+    const unsigned relation = imm & 15;
+    const bool signals = (relation + 1) >> 1 & 1, all = predicates[relation].unordered;
+    xmm numbers = compare(NULL, a, b, SSE_ORD) & elements, x = a & numbers, y = b & numbers, r;
+
+    /* Of a signalling predicate, for what it raises. */
+    if (signals != imm >> 4)
+        compare(NULL, a, b, SSE_LT);
+    r = predicates[relation].exchanged ? compare(NULL, y, x, predicates[relation].predicate)
+                                       : compare(NULL, x, y, predicates[relation].predicate);
+    r = (r & numbers) | (all ? ~numbers : (xmm){0, 0});
+    return (r & elements) | (a & ~elements);
+}
+#define COMPARE_VEX(name, compare, ...)                                                                      \
+    xmm soft_##name(xmm a, xmm b, u8 imm)                                                                    \
+    {                                                                                                        \
+        return compare_vex(compare, (xmm){__VA_ARGS__}, a, b, imm);                                          \
+    }
+COMPARE_VEX(VCMPPS, xmm_CMPPS, UINT64_MAX, UINT64_MAX)
+COMPARE_VEX(VCMPPD, xmm_CMPPD, UINT64_MAX, UINT64_MAX)
+COMPARE_VEX(VCMPSS, xmm_CMPSS, 0xffffffff, 0)
+COMPARE_VEX(VCMPSD, xmm_CMPSD, UINT64_MAX, 0)
+
 /* ---- string compares (SDM 2B 4.1) ---- */
 
 static int string_element(const parts *p, u8 imm, unsigned n)

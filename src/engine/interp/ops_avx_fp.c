@@ -1,0 +1,27 @@
+/*
+ * AVX: floating-point arithmetic, comparisons and conversions.
+ */
+#include "engine/interp/flags.h"
+#include "engine/interp/ops_avx.h"
+
+FP_SSE2_FLOAT_BINARY(AVX_FLOAT_OP)
+FP_SSE3_FLOAT(AVX_FLOAT_OP)
+FP_SSE2_FLOAT_UNARY(AVX_FLOAT_OP)
+FP_SSE2_FLOAT_SCALAR(AVX_FLOAT_SCALAR_OP)
+FP_IMM_FLOAT_UNARY(AVX_FLOAT_IMM_OP)
+FP_IMM_FLOAT_BINARY(AVX_FLOAT_IMM_OP)
+FP_IMM_FLOAT_SCALAR(AVX_FLOAT_SCALAR_IMM_OP)
+AVX_FLOAT_SHAPE_128(DPPD, 16, xmm_DPPD(&c->fp, a, b, (u8)i->imm), pd)
+
+/* clang-format off */
+const struct interp_row interp_avx_fp_rows[] = {
+    FP_SSE2_FLOAT_BINARY(AVX_BINARY_ROW)
+    FP_SSE3_FLOAT(AVX_BINARY_ROW)
+    FP_SSE2_FLOAT_UNARY(AVX_UNARY_ROW)
+    FP_SSE2_FLOAT_SCALAR(AVX_SCALAR_ROW)
+    FP_IMM_FLOAT_UNARY(AVX_UNARY_ROW)
+    FP_IMM_FLOAT_BINARY(AVX_BINARY_ROW)
+    FP_IMM_FLOAT_SCALAR(AVX_SCALAR_ROW)
+    ROW_128(VDPPD_Vpd_Hpd_Wpd_Ib, DPPD)
+    ROW_LAST,
+};

@@ -1,0 +1,31 @@
+/*
+ * AVX and AVX2: integers, logic, shuffles and blends, lane by lane.
+ */
+#include "engine/interp/flags.h"
+#include "engine/interp/ops_avx.h"
+
+FP_SSE2_BINARY(AVX_OP)
+FP_SSE2_UNARY(AVX_OP)
+FP_SSE2_SCALAR(AVX_SCALAR_OP)
+FP_SSSE3_BINARY(AVX_OP)
+FP_SSSE3_UNARY(AVX_OP)
+FP_SSE3_UNARY(AVX_OP)
+FP_SSE4_BINARY(AVX_OP)
+FP_IMM_SSE2_BINARY(AVX_IMM_OP)
+FP_IMM_SSE2_UNARY(AVX_IMM_OP)
+FP_IMM_INT(AVX_IMM_OP)
+
+/* clang-format off */
+const struct interp_row interp_avx_int_rows[] = {
+    FP_SSE2_BINARY(AVX_BINARY_ROW)
+    FP_SSE2_UNARY(AVX_UNARY_ROW)
+    FP_SSE2_SCALAR(AVX_SCALAR_ROW)
+    FP_SSSE3_BINARY(AVX_BINARY_ROW)
+    FP_SSSE3_UNARY(AVX_UNARY_ROW)
+    FP_SSE3_UNARY(AVX_UNARY_ROW)
+    FP_SSE4_BINARY(AVX_BINARY_ROW)
+    FP_IMM_SSE2_BINARY(AVX_BINARY_ROW)
+    FP_IMM_SSE2_UNARY(AVX_UNARY_ROW)
+    FP_IMM_INT(AVX_BINARY_ROW)
+    ROW_LAST,
+};
