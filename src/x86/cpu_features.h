@@ -88,7 +88,7 @@ enum cpuid_register { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
     F(UMIP, "umip", 7, 0, ECX, 2, DONE)                                                                      \
     F(PKU, "pku", 7, 0, ECX, 3, LATER)                                                                       \
     F(WAITPKG, "waitpkg", 7, 0, ECX, 5, LATER)                                                               \
-    F(GFNI, "gfni", 7, 0, ECX, 8, LATER)                                                                     \
+    F(GFNI, "gfni", 7, 0, ECX, 8, DONE)                                                                      \
     F(VAES, "vaes", 7, 0, ECX, 9, LATER)                                                                     \
     F(VPCLMULQDQ, "vpclmulqdq", 7, 0, ECX, 10, LATER)                                                        \
     F(LA57, "la57", 7, 0, ECX, 16, LATER)                                                                    \
@@ -119,7 +119,7 @@ enum cpuid_register { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
     F(SVM, "svm", 0x80000001, 0, ECX, 2, LATER)                                                              \
     F(CR8_LEGACY, "cr8_legacy", 0x80000001, 0, ECX, 4, DONE)                                                 \
     F(LZCNT, "abm", 0x80000001, 0, ECX, 5, DONE)                                                             \
-    F(SSE4A, "sse4a", 0x80000001, 0, ECX, 6, LATER)                                                          \
+    F(SSE4A, "sse4a", 0x80000001, 0, ECX, 6, DONE)                                                           \
     F(PREFETCHW, "3dnowprefetch", 0x80000001, 0, ECX, 8, DONE)                                               \
     F(TOPOEXT, "topoext", 0x80000001, 0, ECX, 22, DONE)                                                      \
     F(MWAITX, "mwaitx", 0x80000001, 0, ECX, 29, LATER)                                                       \

@@ -139,6 +139,7 @@ FP_CRYPTO(WRAP2)
 FP_SSE3_FLOAT(WRAP2)
 FP_XMM0_BLEND(WRAP_XMM0)
 FP_XMM0_CRYPTO(WRAP_XMM0)
+FP_VNNI(WRAP_XMM0)
 FP_IMM_INT(WRAP_IMM)
 FP_IMM_CRYPTO(WRAP_IMM)
 FP_IMM_FLOAT(WRAP_IMM)
@@ -159,6 +160,7 @@ static void test_integer(void **state)
     FP_SSE4_INT(COMPARE)
     FP_XMM0_BLEND(COMPARE)
     FP_IMM_INT(COMPARE_IMM)
+    FP_VNNI(COMPARE)
 }
 static void test_float(void **state)
 {
@@ -230,11 +232,38 @@ static void test_crc32(void **state)
     assert_int_equal(~by_byte, 0x8a9136aa);
 }
 
+/* APM 4: a field is moved to bit 0, the rest becomes zero; the low bits of the source replace a field. Length 0 is 64. */
+static void test_fields(void **state)
+{
+    static const struct {
+        u8 length, index;
+        u64 extracted, inserted;
+    } table[] = {
+        {0, 0, 0x0123456789abcdef, 0xfedcba9876543210},
+        {8, 0, 0xef, 0x0123456789abcd10},
+        {8, 8, 0xcd, 0x0123456789ab10ef},
+        {4, 60, 0, 0x0123456789abcdef},
+        {16, 48, 0x123, 0x3210456789abcdef},
+        {1, 0, 1, 0x0123456789abcdee},
+        {63, 0, 0x0123456789abcdef, 0x7edcba9876543210},
+        {63, 1, 0x0091a2b3c4d5e6f7, 0xfdb97530eca86421},
+        {33, 31, 0x2468acf, 0x3b2a190809abcdef},
+        {64 + 8, 64 + 8, 0xcd, 0x0123456789ab10ef},
+    };
+
+    for (size_t n = 0; n < ARRAY_SIZE(table); n++) {
+        assert_int_equal(soft_EXTRQ(0x0123456789abcdef, table[n].length, table[n].index), table[n].extracted);
+        assert_int_equal(
+            soft_INSERTQ(0x0123456789abcdef, 0xfedcba9876543210, table[n].length, table[n].index),
+            table[n].inserted);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_integer), cmocka_unit_test(test_float), cmocka_unit_test(test_crypto),
-        cmocka_unit_test(test_strings), cmocka_unit_test(test_crc32),
+        cmocka_unit_test(test_strings), cmocka_unit_test(test_crc32), cmocka_unit_test(test_fields),
     };
 
     fp.host = fp_host_features();

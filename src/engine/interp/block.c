@@ -378,7 +378,7 @@ static void fill_cell(struct interp *c, const struct x86_insn *insn, const struc
     } else if (op == OP_JMPF_Ap || op == OP_CALLF_Ap) {
         cell->disp = (i64)insn->imm;
         cell->imm = (i32)insn->imm2;
-    } else if (op == OP_ENTER_Iw_Ib) {
+    } else if (op == OP_ENTER_Iw_Ib || op == OP_EXTRQ_Udq_Ib_Ib || op == OP_INSERTQ_Vdq_Udq_Ib_Ib) {
         cell->disp = (i64)insn->imm2;
     } else if (info->attributes & X86_OP_X87) {
         cell->imm = (insn->opcode & 7) << 8 | insn->modrm; /* FOP */

@@ -1,5 +1,6 @@
 /*
- * AES, SHA, carry-less multiplication and CRC-32C, computed: for hosts that lack the instructions (FIPS 197, FIPS 180-4).
+ * AES, SHA, GFNI, carry-less multiplication and CRC-32C, computed: for hosts that lack the instructions (FIPS 197, FIPS
+ * 180-4).
  */
 #include "engine/interp/fp.h"
 
@@ -18,6 +19,15 @@ static u8 gf_multiply(u8 a, u8 b)
         a = a << 1 ^ (a & 0x80 ? 0x1b : 0);
     }
     return r;
+}
+
+xmm soft_GF2P8MULB(xmm a, xmm b)
+{
+    parts x = {a}, y = {b}, r;
+
+    for (unsigned n = 0; n < 16; n++)
+        r.b[n] = gf_multiply(x.b[n], y.b[n]);
+    return r.v;
 }
 
 /* v^254; 0 has none and gives 0. */
@@ -112,6 +122,30 @@ xmm soft_AESKEYGENASSIST(xmm a, xmm b, u8 imm)
         r.d[2 * n + 1] = (s >> 8 | s << 24) ^ imm;
     }
     return r.v;
+}
+
+/* ---- GFNI: every byte times an 8x8 bit matrix, the eight bytes of b's quadword; row 0 of it is for bit 7 ---- */
+
+static xmm affine(xmm a, xmm b, u8 imm, bool inverse)
+{
+    parts x = {a}, y = {b}, r;
+
+    for (unsigned n = 0; n < 16; n++) {
+        u8 v = inverse ? gf_inverse(x.b[n]) : x.b[n];
+
+        r.b[n] = imm;
+        for (unsigned bit = 0; bit < 8; bit++)
+            r.b[n] ^= __builtin_parity(y.b[(n & 8) + 7 - bit] & v) << bit;
+    }
+    return r.v;
+}
+xmm soft_GF2P8AFFINEQB(xmm a, xmm b, u8 imm)
+{
+    return affine(a, b, imm, false);
+}
+xmm soft_GF2P8AFFINEINVQB(xmm a, xmm b, u8 imm)
+{
+    return affine(a, b, imm, true);
 }
 
 /* ---- carry-less multiplication ---- */

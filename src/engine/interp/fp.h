@@ -44,6 +44,11 @@ enum {
     FP_HOST_PCLMUL = 1 << 5,
     FP_HOST_SHA = 1 << 6,
     FP_HOST_AVX = 1 << 7, /* and the host's kernel keeps its state */
+    FP_HOST_GFNI = 1 << 8,
+    /* These imply AVX. */
+    FP_HOST_FMA = 1 << 9,
+    FP_HOST_F16C = 1 << 10,
+    FP_HOST_AVX_VNNI = 1 << 11,
 };
 
 /* The FPU's part of struct interp. */
@@ -184,8 +189,9 @@ u32 fp_host_features(void);
 #define FP_AES_BINARY(X)                                                                                     \
     X(AESENC, Vdq_Wdq, 16, AES) X(AESENCLAST, Vdq_Wdq, 16, AES) X(AESDEC, Vdq_Wdq, 16, AES)                  \
     X(AESDECLAST, Vdq_Wdq, 16, AES)
+#define FP_GFNI_BINARY(X) X(GF2P8MULB, Vdq_Wdq, 16, GFNI)
 #define FP_CRYPTO(X)                                                                                         \
-    FP_AES_BINARY(X) X(AESIMC, Vdq_Wdq, 16, AES)                                                             \
+    FP_AES_BINARY(X) FP_GFNI_BINARY(X) X(AESIMC, Vdq_Wdq, 16, AES)                                           \
     X(SHA1NEXTE, Vdq_Wdq, 16, SHA) X(SHA1MSG1, Vdq_Wdq, 16, SHA) X(SHA1MSG2, Vdq_Wdq, 16, SHA)               \
     X(SHA256MSG1, Vdq_Wdq, 16, SHA) X(SHA256MSG2, Vdq_Wdq, 16, SHA)
 
@@ -239,9 +245,12 @@ u32 fp_host_features(void);
 #define FP_IMM_INT(X)                                                                                        \
     X(BLENDPS, Vps_Wps_Ib, 16, 16, 15, 4, SSE4_1) X(BLENDPD, Vpd_Wpd_Ib, 16, 4, 3, 2, SSE4_1)                \
     X(PBLENDW, Vdq_Wdq_Ib, 16, 256, 0xff, 0, SSE4_1) X(MPSADBW, Vdq_Wdq_Ib, 16, 8, 7, 3, SSE4_1)
+#define FP_IMM_GFNI(X)                                                                                       \
+    X(GF2P8AFFINEQB, Vdq_Wdq_Ib, 16, 256, 0xff, 0, GFNI)                                                     \
+    X(GF2P8AFFINEINVQB, Vdq_Wdq_Ib, 16, 256, 0xff, 0, GFNI)
 #define FP_IMM_PCLMUL(X) X(PCLMULQDQ, Vdq_Wdq_Ib, 16, 32, 0x11, 0, PCLMUL)
 #define FP_IMM_CRYPTO(X)                                                                                     \
-    FP_IMM_PCLMUL(X) X(SHA1RNDS4, Vdq_Wdq_Ib, 16, 4, 3, 0, SHA)                                              \
+    FP_IMM_PCLMUL(X) FP_IMM_GFNI(X) X(SHA1RNDS4, Vdq_Wdq_Ib, 16, 4, 3, 0, SHA)                               \
     X(AESKEYGENASSIST, Vdq_Wdq_Ib, 16, 256, 0xff, 0, AES)
 /* X(name, form, bytes, count, mask, lane, tiny) */
 #define FP_IMM_COMPARE(X)                                                                                    \
@@ -259,6 +268,33 @@ u32 fp_host_features(void);
 #define FP_IMM_FLOAT(X)                                                                                      \
     FP_IMM_FLOAT_UNARY(X) FP_IMM_FLOAT_SCALAR(X) FP_IMM_FLOAT_BINARY(X)                                      \
     X(DPPD, Vpd_Wpd_Ib, 16, 256, 0xff, 0, pd, SSE4_1)
+
+/*
+ * FMA: dst = operation of (dst, b, c). X(name, form, bytes, tiny, operation, order), all forms of one operation in three
+ * orders of the operands (which is multiplied with which, and whose NaN is kept).
+ */
+#define FP_FMA_PACKED(X, op, order)                                                                          \
+    X(V##op##order##PS, Vps_Hps_Wps, 16, ps, op, order) X(V##op##order##PD, Vpd_Hpd_Wpd, 16, pd, op, order)
+#define FP_FMA_SCALAR(X, op, order)                                                                          \
+    X(V##op##order##SS, Vss_Hss_Wss, 4, ss, op, order) X(V##op##order##SD, Vsd_Hsd_Wsd, 8, sd, op, order)
+#define FP_FMA_ORDERS(X, forms, op) forms(X, op, 132) forms(X, op, 213) forms(X, op, 231)
+#define FP_FMA_ALL_PACKED(X)                                                                                 \
+    FP_FMA_ORDERS(X, FP_FMA_PACKED, FMADD) FP_FMA_ORDERS(X, FP_FMA_PACKED, FMSUB)                            \
+    FP_FMA_ORDERS(X, FP_FMA_PACKED, FNMADD) FP_FMA_ORDERS(X, FP_FMA_PACKED, FNMSUB)                          \
+    FP_FMA_ORDERS(X, FP_FMA_PACKED, FMADDSUB) FP_FMA_ORDERS(X, FP_FMA_PACKED, FMSUBADD)
+#define FP_FMA_ALL_SCALAR(X)                                                                                 \
+    FP_FMA_ORDERS(X, FP_FMA_SCALAR, FMADD) FP_FMA_ORDERS(X, FP_FMA_SCALAR, FMSUB)                            \
+    FP_FMA_ORDERS(X, FP_FMA_SCALAR, FNMADD) FP_FMA_ORDERS(X, FP_FMA_SCALAR, FNMSUB)
+#define FP_FMA(X) FP_FMA_ALL_PACKED(X) FP_FMA_ALL_SCALAR(X)
+
+/* Half precision: four halves in the low 8 bytes. X(name, form, bytes, tiny, feature), and with an immediate. */
+#define FP_F16C_FLOAT(X)     X(VCVTPH2PS, Vps_Wx, 8, none, F16C)
+#define FP_F16C_IMM_FLOAT(X) X(VCVTPS2PH, Wx_Vps_Ib, 8, 8, 7, 0, ph, F16C)
+
+/* Dot products added to dst: dst = NAME(dst, b, c). X(name, form, bytes, feature) */
+#define FP_VNNI(X)                                                                                           \
+    X(VPDPBUSD, Vx_Hx_Wx, 16, AVX_VNNI) X(VPDPBUSDS, Vx_Hx_Wx, 16, AVX_VNNI)                                 \
+    X(VPDPWSSD, Vx_Hx_Wx, 16, AVX_VNNI) X(VPDPWSSDS, Vx_Hx_Wx, 16, AVX_VNNI)
 
 /* clang-format on */
 
@@ -324,6 +360,68 @@ FP_SSE2_FLOAT(DEFINE)
 FP_SSE3_FLOAT(DEFINE)
 #undef DEFINE
 
+/* soft_fma gives x * y + z in the elements of `type` and `to` elsewhere; FMA_* bits of `signs` negate. */
+enum fma_type { FMA_PS, FMA_PD, FMA_SS, FMA_SD };
+enum {
+    FMA_PRODUCT = 1 << 0,
+    FMA_EVEN = 1 << 1, /* the addend of even elements */
+    FMA_ODD = 1 << 2,
+    FMA_SIGNS_FMADD = 0,
+    FMA_SIGNS_FMSUB = FMA_EVEN | FMA_ODD,
+    FMA_SIGNS_FNMADD = FMA_PRODUCT,
+    FMA_SIGNS_FNMSUB = FMA_PRODUCT | FMA_EVEN | FMA_ODD,
+    FMA_SIGNS_FMADDSUB = FMA_EVEN,
+    FMA_SIGNS_FMSUBADD = FMA_ODD,
+    FMA_TYPE_ps = FMA_PS,
+    FMA_TYPE_pd = FMA_PD,
+    FMA_TYPE_ss = FMA_SS,
+    FMA_TYPE_sd = FMA_SD,
+};
+xmm soft_fma(xmm to, xmm x, xmm y, xmm z, unsigned signs, enum fma_type type);
+/* x, y, z by the digits of the mnemonic: operands 1 (a), 2 (b) and 3 (c). */
+#define FMA_132(a, b, c) a, c, b
+#define FMA_213(a, b, c) b, a, c
+#define FMA_231(a, b, c) b, c, a
+#define DEFINE(name, form, bytes, tiny, op, order)                                                           \
+    static inline xmm soft_##name(xmm a, xmm b, xmm c)                                                       \
+    {                                                                                                        \
+        return soft_fma(a, FMA_##order(a, b, c), FMA_SIGNS_##op, (enum fma_type)FMA_TYPE_##tiny);            \
+    }                                                                                                        \
+    static FP_ALWAYS_INLINE xmm xmm_##name(const struct interp_fp *fp, xmm a, xmm b, xmm c)                  \
+    {                                                                                                        \
+        if (!FP_HAS(fp, FMA))                                                                                \
+            return soft_##name(a, b, c);                                                                     \
+        asm volatile(#name " %[c], %[b], %[a]" : [a] "+x"(a) : [b] "x"(b), [c] "x"(c));                      \
+        return a;                                                                                            \
+    }
+FP_FMA(DEFINE)
+#undef DEFINE
+
+/* The result does not depend on a, as with the conversions of SSE2. */
+#define DEFINE(name, form, bytes, tiny, feature)                                                             \
+    FP_SOFT(name)                                                                                            \
+    static FP_ALWAYS_INLINE xmm xmm_##name(const struct interp_fp *fp, xmm a, xmm b)                         \
+    {                                                                                                        \
+        if (!FP_HAS(fp, feature))                                                                            \
+            return soft_##name(a, b);                                                                        \
+        asm volatile(#name " %[b], %[a]" : [a] "=x"(a) : [b] "x"(b));                                        \
+        return a;                                                                                            \
+    }
+FP_F16C_FLOAT(DEFINE)
+#undef DEFINE
+
+#define DEFINE(name, form, bytes, feature)                                                                   \
+    xmm soft_##name(xmm a, xmm b, xmm c);                                                                    \
+    static FP_ALWAYS_INLINE xmm xmm_##name(const struct interp_fp *fp, xmm a, xmm b, xmm c)                  \
+    {                                                                                                        \
+        if (!FP_HAS(fp, feature))                                                                            \
+            return soft_##name(a, b, c);                                                                     \
+        asm("%{vex%} " #name " %[c], %[b], %[a]" : [a] "+x"(a) : [b] "x"(b), [c] "x"(c));                    \
+        return a;                                                                                            \
+    }
+FP_VNNI(DEFINE)
+#undef DEFINE
+
 /* Stub n of NAME is at fp_stubs_NAME + n * FP_STUB_SIZE (fp_stubs.c). */
 enum { FP_STUB_SIZE = 16 };
 typedef xmm fp_stub(xmm a, xmm b);
@@ -355,6 +453,7 @@ FP_IMM_CRYPTO(DEFINE)
 #define DEFINE(name, form, bytes, count, mask, lane, tiny, feature) DEFINE_IMM(name, mask, feature)
 FP_IMM_FLOAT(DEFINE)
 FP_IMM_VCOMPARE(DEFINE)
+FP_F16C_IMM_FLOAT(DEFINE)
 #undef DEFINE
 #undef DEFINE_IMM
 
@@ -392,6 +491,10 @@ u32 soft_PCMPISTRI(xmm a, xmm b, u8 imm);
 xmm soft_PCMPISTRM(xmm a, xmm b, u8 imm);
 u32 soft_PCMPESTRI(xmm a, xmm b, i64 la, i64 lb, u8 imm);
 xmm soft_PCMPESTRM(xmm a, xmm b, i64 la, i64 lb, u8 imm);
+
+/* The bit field of `length` bits from bit `index` on, and the same replaced. */
+u64 soft_EXTRQ(u64 v, unsigned length, unsigned index);
+u64 soft_INSERTQ(u64 v, u64 field, unsigned length, unsigned index);
 
 /* CRC-32C of `crc` and the low `size` bytes of `value`. */
 u32 soft_CRC32(u32 crc, u64 value, unsigned size);

@@ -24,6 +24,7 @@ FP_IMM_FLOAT(VECTOR_STUBS)
 #define VEX_STUBS(name, form, bytes, count, ...)                                                             \
     STUBS(fp_stubs_##name, count, 16, #name " $fp_n, %xmm1, %xmm0, %xmm0")
 FP_IMM_VCOMPARE(VEX_STUBS)
+FP_F16C_IMM_FLOAT(VECTOR_STUBS)
 
 #define RETURN_INDEX_FLAGS "lahf\n\tseto %al\n\tmovzwl %ax, %eax\n\tshll $16, %ecx\n\torl %ecx, %eax"
 STUBS(fp_stubs_PCMPISTRI, 128, 32, "pcmpistri $fp_n, %xmm1, %xmm0\n\t" RETURN_INDEX_FLAGS)
@@ -83,29 +84,37 @@ void x87_execute(struct x87_state *x87, u8 opcode, u8 modrm, void *operand, u16 
     }
 }
 
+/* The host's kernel keeps the upper halves of vector registers: VEX-coded instructions do not fault. */
+static bool host_avx_enabled(void)
+{
+    enum { OSXSAVE = 1 << 27, SSE_AND_AVX = 6 };
+    u32 a, b, c, d;
+
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & OSXSAVE))
+        return false;
+    asm volatile("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
+    return (a & SSE_AND_AVX) == SSE_AND_AVX;
+}
+
 u32 fp_host_features(void)
 {
     static const struct {
-        u8 leaf;
-        bool ecx; /* else EBX */
+        u8 leaf, subleaf;
+        enum { A, B, C } reg;
         u8 bit;
         u32 feature;
     } table[] = {
-        {1, true, 0, FP_HOST_SSE3},    {1, true, 9, FP_HOST_SSSE3}, {1, true, 19, FP_HOST_SSE4_1},
-        {1, true, 20, FP_HOST_SSE4_2}, {1, true, 25, FP_HOST_AES},  {1, true, 1, FP_HOST_PCLMUL},
-        {7, false, 29, FP_HOST_SHA},
+        {1, 0, C, 0, FP_HOST_SSE3},    {1, 0, C, 9, FP_HOST_SSSE3},    {1, 0, C, 19, FP_HOST_SSE4_1},
+        {1, 0, C, 20, FP_HOST_SSE4_2}, {1, 0, C, 25, FP_HOST_AES},     {1, 0, C, 1, FP_HOST_PCLMUL},
+        {7, 0, B, 29, FP_HOST_SHA},    {7, 0, C, 8, FP_HOST_GFNI},     {1, 0, C, 12, FP_HOST_FMA},
+        {1, 0, C, 29, FP_HOST_F16C},   {7, 1, A, 4, FP_HOST_AVX_VNNI}, {1, 0, C, 28, FP_HOST_AVX},
     };
-    u32 features = 0, a, b, c, d;
+    const u32 vex = FP_HOST_AVX | FP_HOST_FMA | FP_HOST_F16C | FP_HOST_AVX_VNNI;
+    u32 features = 0, r[4];
 
     for (unsigned n = 0; n < ARRAY_SIZE(table); n++)
-        if (__get_cpuid_count(table[n].leaf, 0, &a, &b, &c, &d) && (table[n].ecx ? c : b) >> table[n].bit & 1)
+        if (__get_cpuid_count(table[n].leaf, table[n].subleaf, &r[A], &r[B], &r[C], &r[3]) &&
+            r[table[n].reg] >> table[n].bit & 1)
             features |= table[n].feature;
-    if (__get_cpuid(1, &a, &b, &c, &d) && (c & bit_OSXSAVE) && (c & bit_AVX)) {
-        u32 xcr0;
-
-        asm("xgetbv" : "=a"(xcr0) : "c"(0) : "edx");
-        if ((xcr0 & 6) == 6)
-            features |= FP_HOST_AVX;
-    }
-    return features;
+    return host_avx_enabled() ? features : features & ~vex;
 }

@@ -60,6 +60,10 @@ void interp_fp_check_begin(struct interp *c)
     fp_set_mxcsr(mxcsr);
 }
 
+static bool tiny_half(u16 v)
+{
+    return !(v & 0x7c00) && v & 0x3ff;
+}
 static bool tiny_single(u32 v)
 {
     return !(v & 0x7f800000) && v << 1;
@@ -80,6 +84,7 @@ bool interp_fp_tiny(xmm result, enum fp_tiny type)
     case FP_TINY_ps:
         return tiny_single(r.d[0]) || tiny_single(r.d[1]) || tiny_single(r.d[2]) || tiny_single(r.d[3]);
     case FP_TINY_pd: return tiny_double(r.q[0]) || tiny_double(r.q[1]);
+    case FP_TINY_ph: return tiny_half(r.w[0]) || tiny_half(r.w[1]) || tiny_half(r.w[2]) || tiny_half(r.w[3]);
     }
     return false;
 }

@@ -23,7 +23,7 @@ void interp_fp_load(struct interp *c);
 /* ---- SSE exceptions ---- */
 
 /* Which results may be tiny and exact: these raise underflow when it is unmasked, but set no flag when it is masked. */
-enum fp_tiny { FP_TINY_none, FP_TINY_ss, FP_TINY_sd, FP_TINY_ps, FP_TINY_pd };
+enum fp_tiny { FP_TINY_none, FP_TINY_ss, FP_TINY_sd, FP_TINY_ps, FP_TINY_pd, FP_TINY_ph };
 
 void interp_fp_check_begin(struct interp *c);
 bool interp_fp_tiny(xmm result, enum fp_tiny type);

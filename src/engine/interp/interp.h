@@ -41,7 +41,7 @@ typedef void interp_fn(struct vcpu_state *s, struct interp *c, const struct cell
 struct cell {
     interp_fn *fn;
     i64 disp; /* displacement, with the next RIP added for RIP-relative; MOV r64,imm64: the immediate; direct branches:
-                   target RIP; far pointers: the offset; ENTER: the level */
+                   target RIP; far pointers: the offset; ENTER, EXTRQ, INSERTQ: the second immediate */
     i32 imm; /* immediate, sign-extended to the operand by the handler; far pointers: selector */
     u8 base, index, scale, seg; /* memory operand; seg: SEG_* */
     u8 reg, rm;                 /* ModRM.reg and ModRM.rm operands (rm also: register in the opcode) */

@@ -261,6 +261,35 @@ STRING_MASK(pcmpestrm, true, _m, sse_load_unaligned(s, c, i))
 STRING_MASK(pcmpistrm, false, _r, xmm_get(s, i->rm))
 STRING_MASK(pcmpistrm, false, _m, sse_load_unaligned(s, c, i))
 
+/* ---- SSE4A. The upper half, which the manual leaves undefined, stays (APM 4) ---- */
+
+static void extrq_imm_r(struct vcpu_state *s, struct interp *c, const struct cell *i)
+{
+    xmm_set64(s, i->rm, soft_EXTRQ(xmm_get64(s, i->rm), (u8)i->imm, (u8)i->disp));
+    NEXT;
+}
+static void extrq_r(struct vcpu_state *s, struct interp *c, const struct cell *i)
+{
+    u64 field = xmm_get64(s, i->rm);
+
+    xmm_set64(s, i->reg, soft_EXTRQ(xmm_get64(s, i->reg), (u8)field, (u8)(field >> 8)));
+    NEXT;
+}
+static void insertq_imm_r(struct vcpu_state *s, struct interp *c, const struct cell *i)
+{
+    u64 from = xmm_get64(s, i->rm);
+
+    xmm_set64(s, i->reg, soft_INSERTQ(xmm_get64(s, i->reg), from, (u8)i->imm, (u8)i->disp));
+    NEXT;
+}
+static void insertq_r(struct vcpu_state *s, struct interp *c, const struct cell *i)
+{
+    xmm from = xmm_get(s, i->rm);
+
+    xmm_set64(s, i->reg, soft_INSERTQ(xmm_get64(s, i->reg), from[0], (u8)from[1], (u8)(from[1] >> 8)));
+    NEXT;
+}
+
 /* clang-format off */
 const struct interp_row interp_sse_int_rows[] = {
     FP_SSE2_INT(SSE_ROW)
@@ -307,6 +336,13 @@ const struct interp_row interp_sse_int_rows[] = {
     ROW_RM(PCMPESTRM_Vdq_Wdq_Ib, pcmpestrm_r, pcmpestrm_m)
     ROW_RM(PCMPISTRI_Vdq_Wdq_Ib, pcmpistri_r, pcmpistri_m)
     ROW_RM(PCMPISTRM_Vdq_Wdq_Ib, pcmpistrm_r, pcmpistrm_m)
+
+    ROW_R(EXTRQ_Udq_Ib_Ib, extrq_imm_r)
+    ROW_R(EXTRQ_Vdq_Udq, extrq_r)
+    ROW_R(INSERTQ_Vdq_Udq_Ib_Ib, insertq_imm_r)
+    ROW_R(INSERTQ_Vdq_Udq, insertq_r)
+    ROW_M(MOVNTSS_Mss_Vss, movd_to_m)
+    ROW_M(MOVNTSD_Msd_Vsd, movq_to_m)
 
     ROW_LAST,
 };

@@ -161,6 +161,48 @@ xmm soft_MPSADBW(xmm a, xmm b, u8 imm)
     return r.v;
 }
 
+/* ---- AVX-VNNI: unsigned bytes of b times signed bytes of c, or signed words, added to the doublewords of a ---- */
+
+static u32 saturate32(i64 v)
+{
+    return v > INT32_MAX ? INT32_MAX : v < INT32_MIN ? (u32)INT32_MIN : (u32)v;
+}
+#define DOT_PRODUCT(name, each, x, y, finish)                                                                \
+    xmm soft_##name(xmm a, xmm b, xmm c)                                                                     \
+    {                                                                                                        \
+        parts r = {a}, p = {b}, q = {c};                                                                     \
+                                                                                                             \
+        for (unsigned n = 0; n < 4; n++) {                                                                   \
+            i64 sum = r.sd[n];                                                                               \
+                                                                                                             \
+            for (unsigned k = n * (each); k < (n + 1) * (each); k++)                                         \
+                sum += (i64)p.x[k] * q.y[k];                                                                 \
+            r.d[n] = finish(sum);                                                                            \
+        }                                                                                                    \
+        return r.v;                                                                                          \
+    }
+DOT_PRODUCT(VPDPBUSD, 4, b, sb, (u32))
+DOT_PRODUCT(VPDPBUSDS, 4, b, sb, saturate32)
+DOT_PRODUCT(VPDPWSSD, 2, sw, sw, (u32))
+DOT_PRODUCT(VPDPWSSDS, 2, sw, sw, saturate32)
+
+/* ---- SSE4A: bit fields; a length of 0 is 64, and what lies beyond bit 63 is zero and is lost (undefined in APM 4) ---- */
+
+static u64 field_mask(unsigned length)
+{
+    return length & 63 ? (1ull << (length & 63)) - 1 : UINT64_MAX;
+}
+u64 soft_EXTRQ(u64 v, unsigned length, unsigned index)
+{
+    return v >> (index & 63) & field_mask(length);
+}
+u64 soft_INSERTQ(u64 v, u64 field, unsigned length, unsigned index)
+{
+    u64 mask = field_mask(length);
+
+    return (v & ~(mask << (index & 63))) | (field & mask) << (index & 63);
+}
+
 /* ---- floating point ---- */
 
 /* One SSE2 operation; volatile, because it sets flags in MXCSR. */
