@@ -180,6 +180,8 @@ common: /* vector, error code, EIP, CS, EFLAGS, and for an outer ring ESP, SS; f
         push    %edx
         push    %eax
         call    trap_enter
+        .global run_leave
+run_leave:                              /* back to run()'s caller */
         mov     $SEL_KDATA, %eax
         mov     %eax, %ss
         mov     run_stack, %esp

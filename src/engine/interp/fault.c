@@ -5,6 +5,7 @@
 
 #include "engine/interp/mem.h"
 #include "engine/interp/segment.h"
+#include "engine/interp/task.h"
 #include "machine/trace.h"
 
 enum { GATE_TASK = 5, GATE_INT16 = 6, GATE_TRAP16 = 7, GATE_INT32 = 14, GATE_TRAP32 = 15 };
@@ -109,8 +110,6 @@ static struct idt_gate read_gate(struct interp *c, const struct cell *i, enum ev
         raise_gp(c, i, g.error);
     if (!(low >> 47 & 1))
         interp_fault(c, i, VEC_NP, g.error);
-    if (g.type == GATE_TASK) /* hardware task switches: "The exact processor" (docs/quirks.md) */
-        raise_gp(c, i, g.error);
     if (!(g.selector & ~3))
         raise_gp(c, i, ext);
     return g;
@@ -138,14 +137,21 @@ static void deliver_protected(struct interp *c, const struct cell *i, enum event
     struct vcpu_state *s = c->state;
     u32 ext = kind != EVENT_SOFTWARE;
     struct idt_gate g = read_gate(c, i, kind, vector, ext);
-    bool lma = s->efer & EFER_LMA, v86 = s->rflags & FLAG_VM;
-    u64 d = interp_descriptor(c, i, g.selector, VEC_GP, ext), old = interp_rflags(c), flags;
-    struct seg cs = seg_from_descriptor(d, g.selector);
-    unsigned dpl = cs.attr >> SEG_DPL_SHIFT & 3, cpl = c->cpl;
-    unsigned size = lma ? 8 : g.type >= GATE_INT32 ? 4 : 2;
-    bool inner = !(cs.attr & SEG_EXPAND_DOWN) && dpl < c->cpl;
+    bool lma = s->efer & EFER_LMA, v86 = s->rflags & FLAG_VM, inner;
+    unsigned size = lma ? 8 : g.type >= GATE_INT32 ? 4 : 2, dpl, cpl = c->cpl;
+    u64 d, old = interp_rflags(c), flags;
+    struct seg cs;
     struct stack st;
 
+    if (g.type == GATE_TASK) {
+        interp_task_event(c, i, g.selector, rip, pushed_flags(c, kind, vector), ext,
+                          has_error_code(kind, vector) ? &error : NULL);
+        return;
+    }
+    d = interp_descriptor(c, i, g.selector, VEC_GP, ext);
+    cs = seg_from_descriptor(d, g.selector);
+    dpl = dpl_of(&cs);
+    inner = !is_conforming(&cs) && dpl < c->cpl;
     if ((cs.attr & (SEG_S | SEG_CODE)) != (SEG_S | SEG_CODE) || dpl > c->cpl)
         raise_gp(c, i, (g.selector & ~3u) | ext);
     if (!(cs.attr & SEG_P))

@@ -10,6 +10,7 @@
  *   mem.h/.c   guest memory: software TLB, page walks, RAM and I/O access
  *   fault.c    raising and delivering exceptions and interrupts through the IDT
  *   segment.c  descriptors: loads, far transfers, IRET, checks
+ *   task.c     hardware task switches
  *   ops_*.c    the handlers, by topic, each file with its table of rows
  *
  * Rules for a handler:

@@ -604,6 +604,15 @@ void interp_store_system(struct interp *c, const struct cell *i, u64 lin, unsign
     store_any(c, i, TLB_SUPER, lin, (const u8 *)&value, size);
 }
 
+void interp_probe_system(struct interp *c, const struct cell *i, u64 lin, unsigned size,
+                         enum mem_access access)
+{
+    struct tlb_entry scratch;
+
+    check_both_pages(c, i, TLB_SUPER, lin, size, access);
+    translate(c, i, TLB_SUPER, lin, access, &scratch);
+}
+
 /* The current stack is touched by the program, with what EFLAGS.AC permits; another one by the CPU itself. */
 static unsigned stack_rights(const struct interp *c, unsigned cpl)
 {

@@ -148,6 +148,9 @@ void interp_probe(struct interp *c, const struct cell *i, u64 lin, unsigned size
 /* System structures (GDT, LDT, IDT, TSS): supervisor rights whatever CPL is. `size` 1..8. */
 u64 interp_load_system(struct interp *c, const struct cell *i, u64 lin, unsigned size);
 void interp_store_system(struct interp *c, const struct cell *i, u64 lin, unsigned size, u64 value);
+/* interp_probe with those rights; up to a page. */
+void interp_probe_system(struct interp *c, const struct cell *i, u64 lin, unsigned size,
+                         enum mem_access access);
 
 /* Stacks of another privilege level: with the rights of `cpl`. `size` 2, 4 or 8. */
 u64 interp_load_as(struct interp *c, const struct cell *i, unsigned cpl, u64 lin, unsigned size);

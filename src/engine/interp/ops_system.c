@@ -165,18 +165,23 @@ HANDLER(hlt)
 
 /* ---- control registers (SDM 3A 2.5) ---- */
 
-/* Load the PDPTE registers of PAE paging; a reserved bit in a present entry is #GP(0) and nothing is loaded. */
-static void load_pdptrs(struct interp *c, const struct cell *i, u64 cr3)
+void interp_read_pdptrs(struct interp *c, const struct cell *i, u64 cr3, u32 error, u64 entries[4])
 {
-    u64 entries[4], reserved = c->phys_reserved | 0xfff00000000001e6ull;
+    u64 reserved = c->phys_reserved | 0xfff00000000001e6ull;
 
     for (unsigned n = 0; n < 4; n++) {
         entries[n] = memory_read(c->memory, ((cr3 & 0xffffffe0u) + n * 8) & c->memory->a20_mask, 8);
         if ((entries[n] & 1) && (entries[n] & reserved))
-            raise_gp(c, i, 0);
+            raise_gp(c, i, error);
     }
-    for (unsigned n = 0; n < 4; n++)
-        c->state->pdptr[n] = entries[n];
+}
+
+static void load_pdptrs(struct interp *c, const struct cell *i, u64 cr3)
+{
+    u64 entries[4];
+
+    interp_read_pdptrs(c, i, cr3, 0, entries);
+    memcpy(c->state->pdptr, entries, sizeof(entries));
 }
 
 static bool pae_paging(u64 cr0, u64 cr4, u64 efer)
@@ -368,8 +373,6 @@ HANDLER(clts)
 }
 
 /* ---- debug registers (SDM 3B 17.2) ---- */
-
-enum { DR7_GD = 1 << 13, DR6_BD = 1 << 13 };
 
 static unsigned debug_register(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {

@@ -239,6 +239,16 @@ static void finish_event(struct interp *c)
                    s->event_vector, s->event_error);
 }
 
+/* Debug traps that the last instruction left: before NMI and interrupts (SDM 3A table 6-2). */
+static void deliver_debug(struct interp *c)
+{
+    struct vcpu_state *s = c->state;
+
+    s->dr[6] |= s->pending_debug;
+    s->pending_debug = 0;
+    interp_deliver(c, EVENT_TRAP, VEC_DB, 0);
+}
+
 static void end_step(struct interp *c)
 {
     c->run_budget += c->step_rest;
@@ -284,8 +294,8 @@ static bool step(struct interp *c)
         !s->mov_ss_shadow) { /* after MOV SS the next instruction's trap stands for both */
         if (s->activity == VCPU_HALTED)
             s->activity = VCPU_RUNNING;
-        s->dr[6] |= 1 << 14; /* BS */
-        interp_deliver(c, EVENT_TRAP, VEC_DB, 0);
+        s->pending_debug |= 1 << 14; /* BS */
+        deliver_debug(c);
     }
     return true;
 }
@@ -331,11 +341,15 @@ static enum engine_exit run_loop(struct interp *c)
         }
         if (unlikely(s->event_pending))
             finish_event(c);
+        if (unlikely(s->pending_debug))
+            deliver_debug(c);
         if (unlikely((vcpu_kicked(c->vcpu) & c->kick_mask) || s->nmi_pending)) {
             if (vcpu_kicked(c->vcpu) & KICK_EXIT)
                 return ENGINE_EXIT_KICK;
             if (c->left > 0)
                 service_events(c, shadowed);
+            if (s->pending_debug)
+                continue;
         }
         if (unlikely(s->activity != VCPU_RUNNING))
             return s->activity == VCPU_SHUTDOWN ? ENGINE_EXIT_SHUTDOWN : ENGINE_EXIT_HALT;

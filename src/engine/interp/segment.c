@@ -4,9 +4,7 @@
 #include "engine/interp/segment.h"
 
 #include "engine/interp/mem.h"
-
-enum { DESC_TSS16 = 1, DESC_LDT = 2, DESC_CALL16 = 4, DESC_TASK_GATE = 5, DESC_TSS32 = 9, DESC_CALL32 = 12 };
-enum { TYPE_BUSY = 2 };
+#include "engine/interp/task.h"
 
 static bool real_or_v86(const struct interp *c)
 {
@@ -15,30 +13,6 @@ static bool real_or_v86(const struct interp *c)
 static bool in_64bit(const struct interp *c)
 {
     return (c->mode & MODE_CODE_MASK) == MODE_CODE64;
-}
-static bool null_selector(u16 selector)
-{
-    return !(selector & ~3);
-}
-static unsigned dpl_of(const struct seg *seg)
-{
-    return seg->attr >> SEG_DPL_SHIFT & 3;
-}
-static bool is_code(const struct seg *seg)
-{
-    return (seg->attr & (SEG_S | SEG_CODE)) == (SEG_S | SEG_CODE);
-}
-static bool is_conforming(const struct seg *seg)
-{
-    return seg->attr & SEG_EXPAND_DOWN;
-}
-static bool is_writable_data(const struct seg *seg)
-{
-    return (seg->attr & (SEG_S | SEG_CODE | SEG_WRITE)) == (SEG_S | SEG_WRITE);
-}
-static u32 selector_error(u16 selector, u32 ext)
-{
-    return (selector & ~3u) | ext;
 }
 
 /* ---- descriptors (SDM 3A 3.4.5) ---- */
@@ -111,7 +85,7 @@ void interp_mark_accessed(struct interp *c, const struct cell *i, u16 selector, 
 
 /* ---- loads ---- */
 
-static void load_real(struct interp *c, unsigned n, u16 selector)
+void interp_load_real(struct interp *c, unsigned n, u16 selector)
 {
     struct seg *seg = &c->state->seg[n];
 
@@ -159,7 +133,7 @@ void interp_load_segment(struct interp *c, const struct cell *i, unsigned n, u16
     u64 d;
 
     if (real_or_v86(c)) {
-        load_real(c, n, selector);
+        interp_load_real(c, n, selector);
     } else if (n == SEG_SS) {
         load_ss(c, i, selector);
     } else if (null_selector(selector)) {
@@ -406,12 +380,6 @@ static struct call_gate read_call_gate(struct interp *c, const struct cell *i, u
     unsigned type = d >> 40 & 0x1f, dpl = d >> 45 & 3;
     bool lma = c->state->efer & EFER_LMA;
 
-    if (!lma && (type == DESC_TASK_GATE || type == DESC_TSS16 || type == DESC_TSS32)) {
-        if (dpl >= c->cpl && dpl >= (selector & 3u) && !(d >> 47 & 1))
-            interp_fault(c, i, VEC_NP, selector_error(selector, 0));
-        /* Hardware task switches come with "The exact processor" (docs/quirks.md); IA-32e mode has none. */
-        raise_gp(c, i, selector_error(selector, 0));
-    }
     if (type != DESC_CALL32 && (type != DESC_CALL16 || lma))
         raise_gp(c, i, selector_error(selector, 0));
     if (dpl < c->cpl || dpl < (selector & 3u))
@@ -452,7 +420,7 @@ static void jump_real(struct interp *c, const struct cell *i, u16 selector, u64 
 {
     if (offset > c->state->seg[SEG_CS].limit)
         raise_gp(c, i, 0);
-    load_real(c, SEG_CS, selector);
+    interp_load_real(c, SEG_CS, selector);
     c->state->rip = offset;
     interp_mode_changed(c);
 }
@@ -474,6 +442,8 @@ void interp_far_jump(struct interp *c, const struct cell *i, u16 selector, u64 o
         if (!is_code(&cs))
             raise_gp(c, i, selector_error(selector, 0));
         check_code_direct(c, i, &cs, selector, true);
+    } else if (interp_task_transfer(c, i, selector, d, TASK_JUMP)) {
+        return;
     } else {
         struct call_gate g = read_call_gate(c, i, selector, d);
 
@@ -540,7 +510,8 @@ void interp_far_call(struct interp *c, const struct cell *i, u16 selector, u64 o
     d = interp_descriptor(c, i, selector, VEC_GP, 0);
     cs = seg_from_descriptor(d, selector);
     if (!(cs.attr & SEG_S)) {
-        call_gate(c, i, selector, d);
+        if (!interp_task_transfer(c, i, selector, d, TASK_CALL))
+            call_gate(c, i, selector, d);
         interp_mode_changed(c);
         return;
     }
@@ -690,7 +661,7 @@ static void iret_real(struct interp *c, const struct cell *i, unsigned size)
         mask |= FLAG_RF | FLAG_AC | FLAG_ID;
     s->gpr[RSP] = st.sp;
     interp_set_rflags(c, (old & ~mask) | (image & mask));
-    load_real(c, SEG_CS, selector);
+    interp_load_real(c, SEG_CS, selector);
     s->rip = rip;
     interp_mode_changed(c);
 }
@@ -708,10 +679,10 @@ static void iret_to_v86(struct interp *c, const struct cell *i, struct stack *st
     if ((u16)rip != rip)
         raise_gp(c, i, 0);
     interp_set_rflags(c, (image & 0x3f7fd7) | FLAG_VM);
-    load_real(c, SEG_CS, cs);
-    load_real(c, SEG_SS, ss);
+    interp_load_real(c, SEG_CS, cs);
+    interp_load_real(c, SEG_SS, ss);
     for (size_t n = 0; n < ARRAY_SIZE(order); n++)
-        load_real(c, order[n], selectors[n]);
+        interp_load_real(c, order[n], selectors[n]);
     s->gpr[RSP] = sp;
     s->rip = rip;
     interp_mode_changed(c);
@@ -733,9 +704,12 @@ void interp_iret(struct interp *c, const struct cell *i, unsigned size)
         return;
     }
     s->nmi_masked = false;
-    if (s->rflags &
-        FLAG_NT) /* a task return: "The exact processor" (docs/quirks.md); #GP(0) in IA-32e mode */
-        raise_gp(c, i, 0);
+    if (s->rflags & FLAG_NT) {
+        if (lma)
+            raise_gp(c, i, 0);
+        interp_task_return(c, i);
+        return;
+    }
     rip = stack_pop(c, i, &st, size);
     selector = (u16)stack_pop(c, i, &st, size);
     image = stack_pop(c, i, &st, size);

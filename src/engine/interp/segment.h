@@ -6,6 +6,36 @@
 
 #include "engine/interp/interp.h"
 
+/* System descriptors (SDM 3A table 3-2). */
+enum { DESC_TSS16 = 1, DESC_LDT = 2, DESC_CALL16 = 4, DESC_TASK_GATE = 5, DESC_TSS32 = 9, DESC_CALL32 = 12 };
+enum { TYPE_BUSY = 2 }; /* of a TSS */
+
+static inline bool null_selector(u16 selector)
+{
+    return !(selector & ~3);
+}
+static inline unsigned dpl_of(const struct seg *seg)
+{
+    return seg->attr >> SEG_DPL_SHIFT & 3;
+}
+static inline bool is_code(const struct seg *seg)
+{
+    return (seg->attr & (SEG_S | SEG_CODE)) == (SEG_S | SEG_CODE);
+}
+static inline bool is_conforming(const struct seg *seg)
+{
+    return seg->attr & SEG_EXPAND_DOWN;
+}
+static inline bool is_writable_data(const struct seg *seg)
+{
+    return (seg->attr & (SEG_S | SEG_CODE | SEG_WRITE)) == (SEG_S | SEG_WRITE);
+}
+/* The error code for a selector; `ext`: 1 while an event is delivered that the program did not ask for. */
+static inline u32 selector_error(u16 selector, u32 ext)
+{
+    return (selector & ~3u) | ext;
+}
+
 /* The 8 bytes of the descriptor that `selector` (not null) names; outside its table raises `vector` with selector | ext. */
 u64 interp_descriptor(struct interp *c, const struct cell *i, u16 selector, u8 vector, u32 ext);
 /* The same without raising: false when it is outside the table. */
@@ -15,6 +45,8 @@ u64 interp_descriptor_high(struct interp *c, const struct cell *i, u16 selector,
 struct seg seg_from_descriptor(u64 descriptor, u16 selector);
 void interp_mark_accessed(struct interp *c, const struct cell *i, u16 selector, u64 descriptor);
 
+/* As real mode and virtual-8086 mode load a segment register. */
+void interp_load_real(struct interp *c, unsigned seg, u16 selector);
 /* MOV and POP to a segment register, LxS; not CS. The caller ends with END_LOOP. */
 void interp_load_segment(struct interp *c, const struct cell *i, unsigned seg, u16 selector);
 /* LLDT, LTR. */
