@@ -143,6 +143,8 @@ enum {
     CR4_OSXSAVE = 1 << 18,
     CR4_SMEP = 1 << 20,
     CR4_SMAP = 1 << 21,
+    CR4_PKE = 1 << 22,
+    CR4_PKS = 1 << 24,
 };
 #define CR0_PG 0x80000000ul
 
@@ -435,6 +437,8 @@ bool cpu_has(struct feature feature);
 #define CPU_INVPCID  FEATURE(7, b, 10)
 #define CPU_SMAP     FEATURE(7, b, 20)
 #define CPU_UMIP     FEATURE(7, c, 2)
+#define CPU_PKU      FEATURE(7, c, 3)
+#define CPU_PKS      FEATURE(7, c, 31)
 #define CPU_NX       FEATURE(0x80000001, d, 20)
 #define CPU_PAGE1GB  FEATURE(0x80000001, d, 26)
 #define CPU_LM       FEATURE(0x80000001, d, 29)

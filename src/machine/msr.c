@@ -294,6 +294,7 @@ static const struct msr_row rows[] = {
      .valid = valid_low_type},
     {MSR_MC0_CTL, .count = 4 * MC_BANKS, .feature = X86_FEATURE_MCA, CONSTANT(0), .write = write_bank},
     {MSR_TSC_DEADLINE, .feature = X86_FEATURE_TSC_DEADLINE, CALLS(tsc_deadline)},
+    {MSR_PKRS, .feature = X86_FEATURE_PKS, FIELD(pkrs), .reserved = ~0xffffffffull, .writable = 0xffffffff},
     {MSR_X2APIC_FIRST, .count = MSR_X2APIC_LAST - MSR_X2APIC_FIRST + 1, .feature = X86_FEATURE_X2APIC,
      CALLS(x2apic)},
     {MSR_XSS, .feature = X86_FEATURE_XSAVES, FIELD(xss), .reserved = ALL_BITS},

@@ -86,7 +86,7 @@ enum cpuid_register { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
     F(SHA, "sha_ni", 7, 0, EBX, 29, DONE)                                                                    \
     /* leaf 7, ECX */                                                                                        \
     F(UMIP, "umip", 7, 0, ECX, 2, DONE)                                                                      \
-    F(PKU, "pku", 7, 0, ECX, 3, LATER)                                                                       \
+    F(PKU, "pku", 7, 0, ECX, 3, DONE)                                                                        \
     F(WAITPKG, "waitpkg", 7, 0, ECX, 5, LATER)                                                               \
     F(GFNI, "gfni", 7, 0, ECX, 8, DONE)                                                                      \
     F(VAES, "vaes", 7, 0, ECX, 9, LATER)                                                                     \
@@ -95,6 +95,7 @@ enum cpuid_register { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
     F(RDPID, "rdpid", 7, 0, ECX, 22, DONE)                                                                   \
     F(MOVDIRI, "movdiri", 7, 0, ECX, 27, LATER)                                                              \
     F(MOVDIR64B, "movdir64b", 7, 0, ECX, 28, LATER)                                                          \
+    F(PKS, "pks", 7, 0, ECX, 31, DONE)                                                                       \
     /* leaf 7, EDX; leaf 7.1 */                                                                              \
     F(FSRM, "fsrm", 7, 0, EDX, 4, DONE)                                                                      \
     F(SERIALIZE, "serialize", 7, 0, EDX, 14, LATER)                                                          \

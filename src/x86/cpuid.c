@@ -24,22 +24,40 @@ static const struct feature_row feature_rows[X86_FEATURE_COUNT] = {
 static const struct {
     u8 feature, needs;
 } feature_needs[] = {
-    {X86_FEATURE_SSE, X86_FEATURE_FXSR},          {X86_FEATURE_SSE2, X86_FEATURE_SSE},
-    {X86_FEATURE_SSE3, X86_FEATURE_SSE2},         {X86_FEATURE_SSSE3, X86_FEATURE_SSE3},
-    {X86_FEATURE_SSE4_1, X86_FEATURE_SSSE3},      {X86_FEATURE_SSE4_2, X86_FEATURE_SSE4_1},
-    {X86_FEATURE_AES, X86_FEATURE_SSE2},          {X86_FEATURE_PCLMULQDQ, X86_FEATURE_SSE2},
-    {X86_FEATURE_SHA, X86_FEATURE_SSSE3},         {X86_FEATURE_XSAVE, X86_FEATURE_FXSR},
-    {X86_FEATURE_XSAVEOPT, X86_FEATURE_XSAVE},    {X86_FEATURE_XSAVEC, X86_FEATURE_XSAVE},
-    {X86_FEATURE_XGETBV1, X86_FEATURE_XSAVE},     {X86_FEATURE_XSAVES, X86_FEATURE_XSAVEC},
-    {X86_FEATURE_AVX, X86_FEATURE_XSAVE},         {X86_FEATURE_F16C, X86_FEATURE_AVX},
-    {X86_FEATURE_FMA, X86_FEATURE_AVX},           {X86_FEATURE_AVX2, X86_FEATURE_AVX},
-    {X86_FEATURE_VAES, X86_FEATURE_AVX},          {X86_FEATURE_VPCLMULQDQ, X86_FEATURE_AVX},
-    {X86_FEATURE_AVX_VNNI, X86_FEATURE_AVX2},     {X86_FEATURE_LM, X86_FEATURE_PAE},
-    {X86_FEATURE_LM, X86_FEATURE_SSE2},           {X86_FEATURE_NX, X86_FEATURE_PAE},
-    {X86_FEATURE_PDPE1GB, X86_FEATURE_LM},        {X86_FEATURE_LAHF_LM, X86_FEATURE_LM},
-    {X86_FEATURE_FSGSBASE, X86_FEATURE_LM},       {X86_FEATURE_CX16, X86_FEATURE_LM},
-    {X86_FEATURE_PCID, X86_FEATURE_LM},           {X86_FEATURE_X2APIC, X86_FEATURE_APIC},
-    {X86_FEATURE_TSC_DEADLINE, X86_FEATURE_APIC}, {X86_FEATURE_GFNI, X86_FEATURE_SSE2},
+    {X86_FEATURE_SSE, X86_FEATURE_FXSR},
+    {X86_FEATURE_SSE2, X86_FEATURE_SSE},
+    {X86_FEATURE_SSE3, X86_FEATURE_SSE2},
+    {X86_FEATURE_SSSE3, X86_FEATURE_SSE3},
+    {X86_FEATURE_SSE4_1, X86_FEATURE_SSSE3},
+    {X86_FEATURE_SSE4_2, X86_FEATURE_SSE4_1},
+    {X86_FEATURE_AES, X86_FEATURE_SSE2},
+    {X86_FEATURE_PCLMULQDQ, X86_FEATURE_SSE2},
+    {X86_FEATURE_SHA, X86_FEATURE_SSSE3},
+    {X86_FEATURE_XSAVE, X86_FEATURE_FXSR},
+    {X86_FEATURE_XSAVEOPT, X86_FEATURE_XSAVE},
+    {X86_FEATURE_XSAVEC, X86_FEATURE_XSAVE},
+    {X86_FEATURE_XGETBV1, X86_FEATURE_XSAVE},
+    {X86_FEATURE_XSAVES, X86_FEATURE_XSAVEC},
+    {X86_FEATURE_AVX, X86_FEATURE_XSAVE},
+    {X86_FEATURE_F16C, X86_FEATURE_AVX},
+    {X86_FEATURE_FMA, X86_FEATURE_AVX},
+    {X86_FEATURE_AVX2, X86_FEATURE_AVX},
+    {X86_FEATURE_VAES, X86_FEATURE_AVX},
+    {X86_FEATURE_VPCLMULQDQ, X86_FEATURE_AVX},
+    {X86_FEATURE_AVX_VNNI, X86_FEATURE_AVX2},
+    {X86_FEATURE_LM, X86_FEATURE_PAE},
+    {X86_FEATURE_LM, X86_FEATURE_SSE2},
+    {X86_FEATURE_NX, X86_FEATURE_PAE},
+    {X86_FEATURE_PDPE1GB, X86_FEATURE_LM},
+    {X86_FEATURE_LAHF_LM, X86_FEATURE_LM},
+    {X86_FEATURE_FSGSBASE, X86_FEATURE_LM},
+    {X86_FEATURE_CX16, X86_FEATURE_LM},
+    {X86_FEATURE_PCID, X86_FEATURE_LM},
+    {X86_FEATURE_X2APIC, X86_FEATURE_APIC},
+    {X86_FEATURE_TSC_DEADLINE, X86_FEATURE_APIC},
+    {X86_FEATURE_PKU, X86_FEATURE_LM},
+    {X86_FEATURE_PKS, X86_FEATURE_LM},
+    {X86_FEATURE_GFNI, X86_FEATURE_SSE2},
     {X86_FEATURE_SSE4A, X86_FEATURE_SSE3},
 };
 
@@ -47,14 +65,10 @@ static const struct {
 static const u8 amd_only[] = {X86_FEATURE_MMXEXT, X86_FEATURE_FXSR_OPT, X86_FEATURE_CR8_LEGACY,
                               X86_FEATURE_SSE4A,  X86_FEATURE_TOPOEXT,  X86_FEATURE_MWAITX,
                               X86_FEATURE_CLZERO, X86_FEATURE_RDPRU,    X86_FEATURE_SVM};
-static const u8 intel_only[] = {X86_FEATURE_SPEC_CTRL,
-                                X86_FEATURE_ARCH_CAPABILITIES,
-                                X86_FEATURE_VMX,
-                                X86_FEATURE_SMX,
-                                X86_FEATURE_TSC_DEADLINE,
-                                X86_FEATURE_TSC_ADJUST,
-                                X86_FEATURE_FDP_EXCPTN_ONLY,
-                                X86_FEATURE_ZERO_FCS_FDS};
+static const u8 intel_only[] = {
+    X86_FEATURE_SPEC_CTRL, X86_FEATURE_ARCH_CAPABILITIES, X86_FEATURE_VMX,
+    X86_FEATURE_SMX,       X86_FEATURE_TSC_DEADLINE,      X86_FEATURE_TSC_ADJUST,
+    X86_FEATURE_PKS,       X86_FEATURE_FDP_EXCPTN_ONLY,   X86_FEATURE_ZERO_FCS_FDS};
 
 /* ---- Models ---- */
 
@@ -217,34 +231,48 @@ int cpu_model_parse(const char *text, struct cpu_model *model, struct error *err
 
 /* ---- XSAVE components (SDM 1 13.1) ---- */
 
-static const struct {
-    u8 bit, feature;
-    u32 size, offset; /* offset in the standard format */
-} xsave_components[] = {
-    {2, X86_FEATURE_AVX, 256, 576},
+/* PKRU lies behind the place of AVX-512's components, where Intel's processors have it. */
+const struct xsave_component xsave_components[XSAVE_COMPONENTS] = {
+    [XSAVE_YMM] = {2, X86_FEATURE_AVX, .size = 256, .offset = 576},
+    [XSAVE_PKRU] = {9, X86_FEATURE_PKU, .size = 8, .offset = 2688},
 };
-enum { XSAVE_LEGACY_SIZE = 576, XCR0_X87_SSE = 3 };
+enum { XCR0_X87_SSE = 3 };
 
 u64 cpu_model_xcr0_mask(const struct cpu_model *model)
 {
     u64 mask = 0;
     if (model->has[X86_FEATURE_XSAVE])
         mask = XCR0_X87_SSE;
-    for (size_t i = 0; mask && i < ARRAY_SIZE(xsave_components); i++) {
+    for (unsigned i = 0; mask && i < XSAVE_COMPONENTS; i++) {
         if (model->has[xsave_components[i].feature])
             mask |= 1ull << xsave_components[i].bit;
     }
     return mask;
 }
 
+u32 xsave_offset(unsigned n, u64 components, bool compacted)
+{
+    u32 offset = XSAVE_LEGACY_SIZE;
+    if (!compacted)
+        return xsave_components[n].offset;
+    for (unsigned i = 0;; i++) {
+        bool there = components >> xsave_components[i].bit & 1;
+        if (there && xsave_components[i].align64)
+            offset = (u32)align_up(offset, 64);
+        if (i == n)
+            return offset;
+        if (there)
+            offset += xsave_components[i].size;
+    }
+}
+
 u32 xsave_area_size(u64 components, bool compacted)
 {
-    u32 size = XSAVE_LEGACY_SIZE;
-    for (size_t i = 0; i < ARRAY_SIZE(xsave_components); i++) {
-        if (components >> xsave_components[i].bit & 1)
-            size = (compacted ? size : xsave_components[i].offset) + xsave_components[i].size;
+    for (unsigned n = XSAVE_COMPONENTS; n-- > 0;) {
+        if (components >> xsave_components[n].bit & 1)
+            return xsave_offset(n, components, compacted) + xsave_components[n].size;
     }
-    return size;
+    return XSAVE_LEGACY_SIZE;
 }
 
 /* ---- Leaves ---- */
@@ -359,9 +387,11 @@ static void leaf_xsave(const struct cpu_model *model, const struct cpuid_inputs 
         bool compacted = model->has[X86_FEATURE_XSAVEC];
         set(out, features, compacted ? xsave_area_size(in->xcr0 | in->xss, true) : 0, 0, 0);
     } else {
-        for (size_t i = 0; i < ARRAY_SIZE(xsave_components); i++) {
-            if (xsave_components[i].bit == subleaf && mask >> subleaf & 1)
-                set(out, xsave_components[i].size, xsave_components[i].offset, 0, 0);
+        enum { ALIGN64 = 1 << 1 }; /* and bit 0: a component of IA32_XSS, of which there is none */
+        for (unsigned i = 0; i < XSAVE_COMPONENTS; i++) {
+            const struct xsave_component *x = &xsave_components[i];
+            if (x->bit == subleaf && mask >> subleaf & 1)
+                set(out, x->size, x->offset, x->align64 ? ALIGN64 : 0, 0);
         }
     }
 }

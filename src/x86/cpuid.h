@@ -46,8 +46,25 @@ void cpuid_leaf(const struct cpu_model *model, const struct cpuid_inputs *inputs
 /* The bits that XCR0 may have on this model. */
 u64 cpu_model_xcr0_mask(const struct cpu_model *model);
 
-/* Bytes of an XSAVE area with these components (bits of XCR0 and IA32_XSS), in the standard or the compacted format, the
-   512 bytes of FXSAVE and the header included. */
+/* ---- XSAVE areas (SDM 1 13.4) ---- */
+
+enum { XSAVE_LEGACY_SIZE = 576 }; /* the 512 bytes of FXSAVE, and the header */
+
+/* The components after these, in the order of their bits. */
+enum { XSAVE_YMM, XSAVE_PKRU, XSAVE_COMPONENTS };
+struct xsave_component {
+    u8 bit;       /* of XCR0, XSTATE_BV and XCOMP_BV */
+    u8 feature;   /* enum x86_feature */
+    bool align64; /* in the compacted format: begins at a multiple of 64 */
+    u16 size;
+    u16 offset; /* in the standard format */
+};
+extern const struct xsave_component xsave_components[XSAVE_COMPONENTS];
+
+/* Where component `n` begins in an area that holds `components`. */
+u32 xsave_offset(unsigned n, u64 components, bool compacted);
+
+/* Bytes of an area with these components (bits of XCR0 and IA32_XSS). */
 u32 xsave_area_size(u64 components, bool compacted);
 
 #endif

@@ -210,27 +210,38 @@ static void xsave_leaves(void **opaque)
 {
     u32 out[4];
     struct cpu_model m = parse("max");
+    m.has[X86_FEATURE_AVX] = m.has[X86_FEATURE_PKU] = false;
     assert_int_equal(cpu_model_xcr0_mask(&m), 3);
-    query("max", 0xd, 0, out);
+    cpuid_leaf(&m, &four_cpus, 0xd, 0, out);
     assert_int_equal(out[EAX], 3);
     assert_int_equal(out[EBX], 576);
     assert_int_equal(out[ECX], 576);
-    query("max", 0xd, 1, out);
+    cpuid_leaf(&m, &four_cpus, 0xd, 1, out);
     assert_int_equal(out[EAX], 0xf);
     assert_int_equal(out[EBX], 576);
-    query("max", 0xd, 2, out);
+    cpuid_leaf(&m, &four_cpus, 0xd, 2, out);
     assert_int_equal(out[EAX] | out[EBX], 0);
     query("v2", 0xd, 0, out);
     assert_int_equal(out[EAX] | out[ECX], 0);
-    m.has[X86_FEATURE_AVX] = true; /* as it will be */
-    assert_int_equal(cpu_model_xcr0_mask(&m), 7);
+    m.has[X86_FEATURE_AVX] = m.has[X86_FEATURE_PKU] = true;
+    assert_int_equal(cpu_model_xcr0_mask(&m), 0x207);
     cpuid_leaf(&m, &four_cpus, 0xd, 0, out);
     assert_int_equal(out[EBX], 576); /* XCR0 is still 3 */
-    assert_int_equal(out[ECX], 832);
+    assert_int_equal(out[ECX], 2696);
     cpuid_leaf(&m, &four_cpus, 0xd, 2, out);
     assert_int_equal(out[EAX], 256);
     assert_int_equal(out[EBX], 576);
+    cpuid_leaf(&m, &four_cpus, 0xd, 9, out);
+    assert_int_equal(out[EAX], 8);
+    assert_int_equal(out[EBX], 2688);
+    assert_int_equal(out[ECX] | out[EDX], 0);
+    assert_int_equal(xsave_area_size(7, false), 832);
+    assert_int_equal(xsave_area_size(0x207, false), 2696);
     assert_int_equal(xsave_area_size(7, true), 832);
+    assert_int_equal(xsave_area_size(0x207, true), 840);
+    assert_int_equal(xsave_area_size(0x203, true), 584);
+    assert_int_equal(xsave_offset(XSAVE_PKRU, 0x207, true), 832);
+    assert_int_equal(xsave_offset(XSAVE_PKRU, 0x201, true), 576);
 }
 
 /* No leaf that a guest asks for makes trouble, whatever it is. */

@@ -226,6 +226,7 @@ struct interp {
     bool event_in_step;     /* the instruction being stepped delivered an event itself: no single-step trap */
     i64 run_budget;         /* what `left` was when run began */
     bool tlb_used;          /* something was filled since the last flush */
+    u16 keys_used[2];       /* supervisor, user pages: protection keys of what was filled since */
     u64 large_lo, large_hi; /* linear range that large-page translations were cached from */
     struct block *link_from; /* whose link[link_which] the loop may set to the block that it finds next */
     unsigned link_which;

@@ -72,6 +72,7 @@ enum {
 };
 #define PTE_NX       (1ull << 63)
 #define PTE_PHYS     0x000ffffffffff000ull
+#define PTE_KEY(e)   ((unsigned)((e) >> 59 & 15))
 #define PTE_PAE_HIGH 0x7ff0000000000000ull /* reserved in PAE paging, ignored in 4-level paging */
 
 struct walk {
@@ -79,6 +80,7 @@ struct walk {
     bool write; /* W in every level */
     bool user;  /* U in every level */
     bool nx;    /* NX in any level */
+    u8 key;     /* protection key, of the leaf */
     bool global, dirty, large;
     bool fault;
     u32 error; /* PF_P and PF_RSVD, when fault */
@@ -153,12 +155,27 @@ struct level {
     unsigned size;
 };
 
+/* Whether the protection key forbids the access: PKRU for user pages, IA32_PKRS for the others (SDM 3A 4.6.2). */
+static bool key_denies(const struct interp *c, const struct walk *w, unsigned rights, enum mem_access access)
+{
+    enum { ACCESS_DISABLE = 1, WRITE_DISABLE = 2 };
+    const struct vcpu_state *s = c->state;
+    unsigned key_rights;
+
+    if (access == MEM_EXEC || !(s->efer & EFER_LMA) || !(s->cr4 & (w->user ? CR4_PKE : CR4_PKS)))
+        return false;
+    key_rights = (unsigned)(w->user ? s->pkru : s->pkrs) >> 2 * w->key;
+    if (key_rights & ACCESS_DISABLE)
+        return true;
+    return key_rights & WRITE_DISABLE && access == MEM_WRITE && (rights == TLB_USER || s->cr0 & CR0_WP);
+}
+
 /* Whether the access that the walk is for is allowed (SDM 3A 4.6.1). `rights` is the TLB the access goes through. */
 static bool walk_allows(const struct interp *c, const struct walk *w, unsigned rights, enum mem_access access)
 {
     const struct vcpu_state *s = c->state;
 
-    if (access == MEM_EXEC && w->nx)
+    if ((access == MEM_EXEC && w->nx) || key_denies(c, w, rights, access))
         return false;
     if (rights == TLB_USER)
         return w->user && (access != MEM_WRITE || w->write);
@@ -236,8 +253,9 @@ again:
             break;
         table = pae ? entry & PTE_PHYS : entry & 0xfffff000u;
     }
+    w->key = (u8)PTE_KEY(entry);
     if (!walk_allows(c, w, rights, access)) {
-        walk_fault(w, PF_P);
+        walk_fault(w, PF_P | (key_denies(c, w, rights, access) ? PF_PK : 0));
         return;
     }
     for (unsigned l = 0; l < n; l++) {
@@ -334,6 +352,8 @@ static struct tlb_entry *translate(struct interp *c, const struct cell *i, unsig
     } else {
         w = (struct walk){.phys = page, .write = true, .user = true, .dirty = true};
     }
+    if (s->cr4 & (CR4_PKE | CR4_PKS))
+        c->keys_used[w.user] |= 1u << w.key;
     w.phys &= c->memory->a20_mask;
     if ((s->cr0 & CR0_PG) && access == MEM_EXEC && !walk_allows(c, &w, rights, MEM_READ))
         e = scratch; /* executable and not readable (SMAP): data accesses must not find it */
@@ -365,9 +385,9 @@ u64 interp_translate_exec(struct interp *c, const struct cell *i, u64 lin)
     return (e->phys & PAGE_MASK) | (lin & ~PAGE_MASK);
 }
 
-void interp_tlb_flush(struct interp *c, bool keep_global)
+/* Drop entries, and keep the ways to blocks: what changed concerns loads and stores alone. */
+static void drop_entries(struct interp *c, bool keep_global)
 {
-    c->generation++;
     if (!c->tlb_used)
         return;
     c->counters.tlb_flushes++;
@@ -379,7 +399,38 @@ void interp_tlb_flush(struct interp *c, bool keep_global)
         c->tlb_used = false;
         c->large_lo = UINT64_MAX;
         c->large_hi = 0;
+        c->keys_used[false] = c->keys_used[true] = 0;
     }
+}
+
+void interp_tlb_flush(struct interp *c, bool keep_global)
+{
+    c->generation++;
+    drop_entries(c, keep_global);
+}
+
+/* Rights that a key loses matter where an entry was filled with it; new ones are found by the next walk. */
+static void key_rights_changed(struct interp *c, bool user, u32 old, u32 new)
+{
+    for (unsigned key = 0; key < 16; key++) {
+        if (c->keys_used[user] >> key & 1 && new >> 2 * key & ~(old >> 2 * key) & 3) {
+            drop_entries(c, false);
+            return;
+        }
+    }
+}
+
+void interp_set_pkru(struct interp *c, u32 pkru)
+{
+    u32 old = c->state->pkru;
+
+    c->state->pkru = pkru;
+    key_rights_changed(c, true, old, pkru);
+}
+
+void interp_pkrs_changed(struct interp *c, u32 old)
+{
+    key_rights_changed(c, false, old, (u32)c->state->pkrs);
 }
 
 void interp_tlb_flush_page(struct interp *c, u64 lin)

@@ -170,6 +170,9 @@ u64 interp_translate_exec(struct interp *c, const struct cell *i, u64 lin);
 
 void interp_tlb_flush(struct interp *c, bool keep_global);
 void interp_tlb_flush_page(struct interp *c, u64 lin);
+/* Give PKRU another value; and after IA32_PKRS, which was `old`, got one. */
+void interp_set_pkru(struct interp *c, u32 pkru);
+void interp_pkrs_changed(struct interp *c, u32 old);
 /* Stores to the page of a block must take the slow path again; reads may stay. */
 void interp_tlb_protect(struct interp *c, struct mem_block *block, u64 offset);
 

@@ -2,28 +2,37 @@
  * Control words, environments and whole images of the FPU: FLDCW to FRSTOR, LDMXCSR, FXSAVE, and the XSAVE family.
  */
 #include "engine/interp/ops_sse.h"
+#include "x86/cpuid.h"
 
 /* ---- memory images ---- */
 
 /* Images are larger than what load_bytes and store_bytes take at a time. */
 enum { IMAGE_CHUNK = 64 };
 
+/* Images may wrap round at 4 GiB. */
+static u64 image_linear(const struct interp *c, u64 lin, unsigned n)
+{
+    return (c->mode & MODE_CODE_MASK) == MODE_CODE64 ? lin + n : (u32)(lin + n);
+}
 static void load_image(struct interp *c, const struct cell *i, u64 lin, u8 *to, unsigned size)
 {
     for (unsigned n = 0; n < size; n += IMAGE_CHUNK)
-        interp_load_bytes(c, i, lin + n, to + n, size - n < IMAGE_CHUNK ? size - n : IMAGE_CHUNK);
+        interp_load_bytes(c, i, image_linear(c, lin, n), to + n,
+                          size - n < IMAGE_CHUNK ? size - n : IMAGE_CHUNK);
 }
 /* Faults before the first byte is stored. */
 static void probe_image(struct interp *c, const struct cell *i, u64 lin, unsigned size)
 {
     for (unsigned n = 0; n < size; n += IMAGE_CHUNK)
-        interp_probe(c, i, lin + n, size - n < IMAGE_CHUNK ? size - n : IMAGE_CHUNK, MEM_WRITE);
+        interp_probe(c, i, image_linear(c, lin, n), size - n < IMAGE_CHUNK ? size - n : IMAGE_CHUNK,
+                     MEM_WRITE);
 }
 static void store_image(struct interp *c, const struct cell *i, u64 lin, const u8 *from, unsigned size)
 {
     probe_image(c, i, lin, size);
     for (unsigned n = 0; n < size; n += IMAGE_CHUNK)
-        interp_store_bytes(c, i, lin + n, from + n, size - n < IMAGE_CHUNK ? size - n : IMAGE_CHUNK);
+        interp_store_bytes(c, i, image_linear(c, lin, n), from + n,
+                           size - n < IMAGE_CHUNK ? size - n : IMAGE_CHUNK);
 }
 
 static void put(u8 *image, unsigned offset, u64 value, unsigned size)
@@ -383,25 +392,19 @@ static void fxrstor(struct vcpu_state *s, struct interp *c, const struct cell *i
 /* ---- XSAVE (SDM 1 chapter 13) ---- */
 
 enum {
+    XSAVE_HEADER = 512,
     XSAVE_BV = 512,      /* XSTATE_BV */
     XSAVE_COMP_BV = 520, /* XCOMP_BV */
-    XSAVE_HEADER = 512,
-    XSAVE_HEADER_SIZE = 64,
-    XSAVE_EXTENDED = 576,
-    XSAVE_MAX = XSAVE_EXTENDED + 256,
+    XSAVE_MAX = 4096,    /* of the standard format; xsave_components[] end before */
 };
 #define XCOMP_COMPACT (1ull << 63)
 
-/* The extended components, after the legacy region, in order of their bits. */
-static const struct xsave_component {
-    u8 bit;
-    u16 offset; /* in the standard format; CPUID leaf Dh says the same */
-    u16 size;
-    bool align64; /* in the compacted format */
+/* What the components after the legacy region are made of. */
+static const struct component_ops {
     bool (*in_use)(const struct vcpu_state *s, const struct interp *c);
-    void (*put)(const struct vcpu_state *s, const struct interp *c, u8 *at);
-    void (*take)(struct vcpu_state *s, const struct interp *c, const u8 *at); /* NULL: initial */
-} xsave_components[];
+    unsigned (*put)(const struct vcpu_state *s, const struct interp *c, u8 *at); /* bytes */
+    void (*take)(struct vcpu_state *s, struct interp *c, const u8 *at);          /* NULL: initial */
+} component_ops[XSAVE_COMPONENTS];
 
 static bool all_zero(const u8 *p, unsigned size)
 {
@@ -417,13 +420,14 @@ static bool ymm_in_use(const struct vcpu_state *s, const struct interp *c)
             return true;
     return false;
 }
-static void put_ymm(const struct vcpu_state *s, const struct interp *c, u8 *at)
+/* Outside 64-bit mode the place of the upper eight is left alone, as that of their lower halves is (SDM 1 13.5.3). */
+static unsigned put_ymm(const struct vcpu_state *s, const struct interp *c, u8 *at)
 {
-    memset(at, 0, 256);
     for (unsigned n = 0; n < xmm_count(c); n++)
         memcpy(at + 16 * n, s->vec[n] + 16, 16);
+    return 16 * xmm_count(c);
 }
-static void take_ymm(struct vcpu_state *s, const struct interp *c, const u8 *at)
+static void take_ymm(struct vcpu_state *s, struct interp *c, const u8 *at)
 {
     for (unsigned n = 0; n < xmm_count(c); n++) {
         if (at)
@@ -432,8 +436,24 @@ static void take_ymm(struct vcpu_state *s, const struct interp *c, const u8 *at)
             memset(s->vec[n] + 16, 0, 16);
     }
 }
-static const struct xsave_component xsave_components[] = {
-    {2, XSAVE_EXTENDED, 256, false, ymm_in_use, put_ymm, take_ymm},
+
+static bool pkru_in_use(const struct vcpu_state *s, const struct interp *c)
+{
+    return s->pkru;
+}
+static unsigned put_pkru(const struct vcpu_state *s, const struct interp *c, u8 *at)
+{
+    put(at, 0, s->pkru, 8);
+    return 8;
+}
+static void take_pkru(struct vcpu_state *s, struct interp *c, const u8 *at)
+{
+    interp_set_pkru(c, at ? (u32)get(at, 0, 4) : 0);
+}
+
+static const struct component_ops component_ops[XSAVE_COMPONENTS] = {
+    [XSAVE_YMM] = {ymm_in_use, put_ymm, take_ymm},
+    [XSAVE_PKRU] = {pkru_in_use, put_pkru, take_pkru},
 };
 
 static bool x87_in_use(const struct vcpu_state *s)
@@ -455,45 +475,26 @@ static bool xmm_in_use(const struct vcpu_state *s, const struct interp *c)
     return false;
 }
 
-/* XINUSE: the components that are not in their initial state. */
+static bool has_component(u64 features, unsigned n)
+{
+    return features >> xsave_components[n].bit & 1;
+}
+
+/* XINUSE: the components that are not in their initial state. Of SSE it means the registers (SDM 1 13.6). */
 static u64 xsave_in_use(const struct vcpu_state *s, const struct interp *c)
 {
     u64 in_use = (x87_in_use(s) ? XFEATURE_X87 : 0) | (xmm_in_use(s, c) ? XFEATURE_SSE : 0);
 
-    for (unsigned n = 0; n < ARRAY_SIZE(xsave_components); n++)
-        if (xsave_components[n].in_use(s, c))
+    for (unsigned n = 0; n < XSAVE_COMPONENTS; n++)
+        if (component_ops[n].in_use(s, c))
             in_use |= 1ull << xsave_components[n].bit;
     return in_use;
 }
-
-/* Where an extended component lies in an image with this XCOMP_BV. */
-static unsigned xsave_offset(const struct xsave_component *component, u64 xcomp_bv)
+/* The same for the compacted format and XGETBV, where MXCSR counts. */
+static u64 xsave_in_use_mxcsr(struct vcpu_state *s, struct interp *c)
 {
-    unsigned offset = XSAVE_EXTENDED;
-
-    if (!(xcomp_bv & XCOMP_COMPACT))
-        return component->offset;
-    for (const struct xsave_component *before = xsave_components;; before++) {
-        if (before->align64 && xcomp_bv >> before->bit & 1)
-            offset = align_up(offset, 64);
-        if (before == component)
-            return offset;
-        if (xcomp_bv >> before->bit & 1)
-            offset += before->size;
-    }
-}
-/* Bytes from the start of the image to the end of the last component in `features`. */
-static unsigned xsave_size(u64 features, u64 xcomp_bv)
-{
-    unsigned size = XSAVE_EXTENDED;
-
-    for (unsigned n = 0; n < ARRAY_SIZE(xsave_components); n++) {
-        unsigned end = xsave_offset(&xsave_components[n], xcomp_bv) + xsave_components[n].size;
-
-        if (features >> xsave_components[n].bit & 1 && end > size)
-            size = end;
-    }
-    return size;
+    interp_fp_sync(c);
+    return xsave_in_use(s, c) | (s->mxcsr != MXCSR_RESET ? XFEATURE_SSE : 0);
 }
 
 static const struct cpu_model *model(const struct interp *c)
@@ -519,51 +520,68 @@ enum xsave_kind {
     XSAVE_COMPACT = 1 << 1,
 };
 
+/* The parts of an area that an instruction stores; `from` is their place in the standard format. */
+struct area_parts {
+    unsigned count;
+    struct {
+        u32 at;
+        u16 from, size;
+    } part[5 + XSAVE_COMPONENTS];
+};
+static void add_part(struct area_parts *parts, u32 at, unsigned from, unsigned size)
+{
+    parts->part[parts->count].at = at;
+    parts->part[parts->count].from = (u16)from;
+    parts->part[parts->count++].size = (u16)size;
+}
+
 static void xsave_to(struct vcpu_state *s, struct interp *c, const struct cell *i, u64 enabled, unsigned kind)
 {
-    u64 features = requested_features(s, enabled), xcomp_bv, in_use, store, lin;
-    u8 image[XSAVE_MAX], header[16];
+    bool compact = kind & XSAVE_COMPACT;
+    u64 features = requested_features(s, enabled), in_use, store, lin;
+    struct area_parts parts = {0};
+    u8 image[XSAVE_MAX];
 
-    xcomp_bv = kind & XSAVE_COMPACT ? features | XCOMP_COMPACT : 0;
-    lin = aligned_image(s, c, i, xsave_size(features, xcomp_bv), 64, MEM_WRITE);
-    probe_image(c, i, lin, xsave_size(features, xcomp_bv));
-    interp_fp_sync(c);
-    in_use = xsave_in_use(s, c);
-    if (kind & XSAVE_COMPACT && s->mxcsr != MXCSR_RESET)
-        in_use |= XFEATURE_SSE;
+    lin = aligned_image(s, c, i, xsave_area_size(features, compact), 64, MEM_WRITE);
+    in_use = compact ? xsave_in_use_mxcsr(s, c) : xsave_in_use(s, c);
     store = kind & XSAVE_OPTIMISED ? features & in_use : features;
 
     if (store & XFEATURE_X87) {
         put_x87(s, i, image);
-        store_image(c, i, lin, image, FX_MXCSR);
-        store_image(c, i, lin + FX_ST, image + FX_ST, FX_XMM - FX_ST);
+        add_part(&parts, 0, 0, FX_MXCSR);
+        add_part(&parts, FX_ST, FX_ST, FX_XMM - FX_ST);
     }
     /* In the standard format MXCSR goes with SSE and AVX, whether these are in use or not (SDM 1 13.7 and 13.9). */
-    if (kind & XSAVE_COMPACT ? store & XFEATURE_SSE : features & (XFEATURE_SSE | XFEATURE_AVX)) {
+    if (compact ? store & XFEATURE_SSE : features & (XFEATURE_SSE | XFEATURE_AVX)) {
+        interp_fp_sync(c);
         put_mxcsr(s, image);
-        store_image(c, i, lin + FX_MXCSR, image + FX_MXCSR, 8);
+        add_part(&parts, FX_MXCSR, FX_MXCSR, 8);
     }
     if (store & XFEATURE_SSE) {
         put_xmm(s, c, image);
-        store_image(c, i, lin + FX_XMM, image + FX_XMM, 16 * xmm_count(c));
+        add_part(&parts, FX_XMM, FX_XMM, 16 * xmm_count(c));
     }
-    for (unsigned n = 0; n < ARRAY_SIZE(xsave_components); n++) {
-        const struct xsave_component *component = &xsave_components[n];
+    for (unsigned n = 0; n < XSAVE_COMPONENTS; n++) {
+        unsigned offset = xsave_components[n].offset;
 
-        if (store >> component->bit & 1) {
-            component->put(s, c, image);
-            store_image(c, i, lin + xsave_offset(component, xcomp_bv), image, component->size);
-        }
+        if (has_component(store, n))
+            add_part(&parts, xsave_offset(n, features, compact), offset,
+                     component_ops[n].put(s, c, image + offset));
     }
-    if (kind & XSAVE_COMPACT) {
-        put(header, 0, features & in_use, 8);
-        put(header, 8, xcomp_bv, 8);
-        store_image(c, i, lin + XSAVE_HEADER, header, 16);
+    add_part(&parts, XSAVE_HEADER, XSAVE_HEADER, compact ? 16 : 8);
+    for (unsigned n = 0; n < parts.count; n++)
+        probe_image(c, i, image_linear(c, lin, parts.part[n].at), parts.part[n].size);
+    if (compact) {
+        put(image, XSAVE_BV, store, 8);
+        put(image, XSAVE_COMP_BV, features | XCOMP_COMPACT, 8);
     } else {
-        u64 bv = load64(c, i, lin + XSAVE_BV);
+        u64 bv = load64(c, i, image_linear(c, lin, XSAVE_BV));
 
-        store64(c, i, lin + XSAVE_BV, (bv & ~features) | (in_use & features));
+        put(image, XSAVE_BV, (bv & ~features) | (in_use & features), 8);
     }
+    for (unsigned n = 0; n < parts.count; n++)
+        store_image(c, i, image_linear(c, lin, parts.part[n].at), image + parts.part[n].from,
+                    parts.part[n].size);
 }
 
 static void xrstor_from(struct vcpu_state *s, struct interp *c, const struct cell *i, u64 enabled,
@@ -571,24 +589,29 @@ static void xrstor_from(struct vcpu_state *s, struct interp *c, const struct cel
 {
     u64 features = requested_features(s, enabled), lin, bv, xcomp_bv;
     u8 image[XSAVE_MAX];
-    unsigned size;
     bool compact, mxcsr;
 
-    lin = aligned_image(s, c, i, XSAVE_EXTENDED, 64, MEM_READ);
-    load_image(c, i, lin, image, XSAVE_EXTENDED);
+    lin = aligned_image(s, c, i, XSAVE_LEGACY_SIZE, 64, MEM_READ);
+    load_image(c, i, lin, image, XSAVE_LEGACY_SIZE);
     bv = get(image, XSAVE_BV, 8);
     xcomp_bv = get(image, XSAVE_COMP_BV, 8);
     compact = xcomp_bv & XCOMP_COMPACT;
     if (compact) {
         if (!cpu_model_has(model(c), X86_FEATURE_XSAVEC) || xcomp_bv & ~(enabled | XCOMP_COMPACT) ||
-            bv & ~xcomp_bv || !all_zero(image + XSAVE_HEADER + 16, XSAVE_HEADER_SIZE - 16))
+            bv & ~(xcomp_bv & ~XCOMP_COMPACT) || !all_zero(image + XSAVE_HEADER + 16, 64 - 16))
             raise_gp(c, i, 0);
     } else if (supervisor || bv & ~enabled || !all_zero(image + XSAVE_COMP_BV, 16)) {
         raise_gp(c, i, 0);
     }
-    size = xsave_size(features & bv, xcomp_bv);
-    if (size > XSAVE_EXTENDED)
-        load_image(c, i, lin + XSAVE_EXTENDED, image + XSAVE_EXTENDED, size - XSAVE_EXTENDED);
+    for (unsigned n = 0; n < XSAVE_COMPONENTS; n++) {
+        const struct xsave_component *component = &xsave_components[n];
+        u32 at = xsave_offset(n, xcomp_bv, compact);
+
+        if (!has_component(features & bv, n))
+            continue;
+        aligned_image(s, c, i, at + component->size, 64, MEM_READ);
+        load_image(c, i, image_linear(c, lin, at), image + component->offset, component->size);
+    }
 
     /* In the standard format MXCSR is loaded from memory whatever XSTATE_BV says (SDM 1 13.8.1). */
     mxcsr = compact ? features & bv & XFEATURE_SSE : features & (XFEATURE_SSE | XFEATURE_AVX);
@@ -612,13 +635,9 @@ static void xrstor_from(struct vcpu_state *s, struct interp *c, const struct cel
             memset(image + FX_XMM, 0, FX_XMM_END - FX_XMM);
         take_xmm(s, c, image);
     }
-    for (unsigned n = 0; n < ARRAY_SIZE(xsave_components); n++) {
-        const struct xsave_component *component = &xsave_components[n];
-
-        if (features >> component->bit & 1)
-            component->take(s, c,
-                            bv >> component->bit & 1 ? image + xsave_offset(component, xcomp_bv) : NULL);
-    }
+    for (unsigned n = 0; n < XSAVE_COMPONENTS; n++)
+        if (has_component(features, n))
+            component_ops[n].take(s, c, has_component(bv, n) ? image + xsave_components[n].offset : NULL);
     interp_fp_load(c);
 }
 
@@ -667,7 +686,7 @@ static void xgetbv(struct vcpu_state *s, struct interp *c, const struct cell *i)
     case 1:
         if (!cpu_model_has(model(c), X86_FEATURE_XGETBV1))
             raise_gp(c, i, 0);
-        value = s->xcr0 & xsave_in_use(s, c);
+        value = s->xcr0 & xsave_in_use_mxcsr(s, c);
         break;
     default: raise_gp(c, i, 0);
     }

@@ -257,6 +257,7 @@ static u64 cr4_offered(const struct interp *c)
         {X86_FEATURE_SMEP, CR4_SMEP},
         {X86_FEATURE_SMAP, CR4_SMAP},
         {X86_FEATURE_PKU, CR4_PKE},
+        {X86_FEATURE_PKS, CR4_PKS},
     };
     u64 bits = CR4_PCE;
 
@@ -619,6 +620,7 @@ HANDLER(rdmsr)
 HANDLER(wrmsr)
 {
     u64 efer = s->efer;
+    u32 pkrs = (u32)s->pkrs;
 
     need_cpl0(c, i);
     c->cell = i;
@@ -626,6 +628,7 @@ HANDLER(wrmsr)
         raise_gp(c, i, 0);
     if ((efer ^ s->efer) & EFER_NXE)
         interp_tlb_flush(c, false);
+    interp_pkrs_changed(c, pkrs);
     interp_mode_changed(c);
     END_LOOP_NEXT;
 }
@@ -815,6 +818,31 @@ static void need_fsgsbase(struct vcpu_state *s, struct interp *c, const struct c
 DEFINE_BASE(fsbase, SEG_FS)
 DEFINE_BASE(gsbase, SEG_GS)
 
+/* ---- protection keys for user pages (SDM 2B RDPKRU) ---- */
+
+static void pkru_check(struct vcpu_state *s, struct interp *c, const struct cell *i)
+{
+    if (!(s->cr4 & CR4_PKE))
+        raise_ud(c, i);
+    if (get32(s, RCX))
+        raise_gp(c, i, 0);
+}
+HANDLER(rdpkru)
+{
+    pkru_check(s, c, i);
+    set32(s, RAX, s->pkru);
+    set32(s, RDX, 0);
+    NEXT;
+}
+HANDLER(wrpkru)
+{
+    pkru_check(s, c, i);
+    if (get32(s, RDX))
+        raise_gp(c, i, 0);
+    interp_set_pkru(c, get32(s, RAX));
+    END_FALL;
+}
+
 /* ---- TLB and caches ---- */
 
 HANDLER(invlpg)
@@ -953,6 +981,8 @@ const struct interp_row interp_system_rows[] = {
     REG_ONLY(OP_RDGSBASE_Ry, rdgsbase),
     REG_ONLY(OP_WRFSBASE_Ry, wrfsbase),
     REG_ONLY(OP_WRGSBASE_Ry, wrgsbase),
+    REG_ONLY(OP_RDPKRU, rdpkru),
+    REG_ONLY(OP_WRPKRU, wrpkru),
     MEM_ONLY(OP_INVLPG_Mb, invlpg),
     MEM_ONLY(OP_INVPCID_Gy_Mdq, invpcid),
     REG_ONLY(OP_INVD, privileged_nop),
