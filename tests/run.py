@@ -29,6 +29,9 @@ SANITIZER_ENV = {
 }
 # The test kernels run with each clock; the short form of the sanitized runs has one of them.
 LONG_ONLY = re.compile(r"guest/.*-icount$")
+# Instructions against the CPU: percent of the usual number of cases.
+CASES_SANITIZED = {"PLASTRON_CASES": "5"}
+CASES_LONG = {"PLASTRON_CASES": "1000"}
 # ThreadSanitizer is for code that several threads run: the layers with locks.
 TSAN_SUITES = ("base/", "machine/", "dev/", "host/", "api/", "control/")
 
@@ -251,7 +254,10 @@ def main():
     else:
         long = arguments.level == "long"
         if "unit" in parts:
-            unit_tests(report, asan, "asan", SANITIZER_ENV, without=None if long else LONG_ONLY, slow=10)
+            if long:
+                unit_tests(report, build, "long", CASES_LONG, only="insn/", slow=10)
+            unit_tests(report, asan, "asan", {**SANITIZER_ENV, **CASES_SANITIZED}, without=None if long else LONG_ONLY,
+                       slow=10)
             unit_tests(report, tsan, "tsan", SANITIZER_ENV, only=TSAN_SUITES, slow=10)
         if "fuzz" in parts:
             fuzz(report, asan, "seconds", 300 if long else 15)

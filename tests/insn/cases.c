@@ -247,8 +247,7 @@ bool written_case_make(const struct written_case *text, unsigned variant, struct
     memset(test, 0, sizeof(*test));
     test->mode = text->bits == 64 ? X86_CODE64 : text->bits == 32 ? X86_CODE32 : X86_CODE16;
     mode = (struct x86_decode_mode){test->mode, false};
-    data_background(test->data);
-    memset(test->data, 0, DATA_WRITABLE);
+    test->gs = LDT_GS;
     test->length = (u8)read_bytes(text->code, test->code, sizeof(test->code));
     if (x86_decode(&mode, test->code, test->length, &test->insn) != X86_DECODE_OK ||
         test->insn.length != test->length)

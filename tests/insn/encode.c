@@ -103,37 +103,77 @@ static void put(struct encoded *e, u8 byte)
         e->bytes[e->length++] = byte;
 }
 
-/* Prefixes that the row leaves open. */
-static void random_prefixes(const struct notation *n, u16 op, u8 mode, struct random *r, struct encoded *e)
+static void swap(u8 *a, u8 *b)
 {
-    static const u8 segments[] = {0x26, 0x2e, 0x36, 0x3e};
-    bool string = x86_ops[op].attributes & X86_OP_REP;
+    u8 t = *a;
 
-    if (random_chance(r, 6))
-        put(e, 0x67);
-    if (random_chance(r, 16))
-        put(e, segments[random_below(r, 4)]);
-    if (random_chance(r, x86_ops[op].attributes & X86_OP_LOCKABLE ? 4 : 64))
-        put(e, 0xf0);
-    if (!n->mandatory || n->mandatory == 'X')
-        if (random_chance(r, 5))
-            put(e, 0x66);
-    if (!n->mandatory && random_chance(r, string ? 2 : 40))
-        put(e, random_next(r) >> 40 & 1 ? 0xf3 : 0xf2);
-    if ((u8)n->mandatory >= 0x66)
-        put(e, (u8)n->mandatory);
+    *a = *b;
+    *b = t;
 }
 
-static void put_opcode(const struct notation *n, u8 mode, struct random *r, struct encoded *e)
+/* Prefixes that the row asks for and leaves open, in any order. What they make of the row, the decoder tells. */
+static void put_prefixes(const struct notation *n, u16 op, u8 mode, struct random *r, struct encoded *e)
+{
+    static const u8 segments[] = {0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65};
+    static const u8 any[] = {0x66, 0x67, 0xf2, 0xf3, 0xf2, 0xf3, 0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65};
+    bool repeats = x86_ops[op].attributes & X86_OP_REP;
+    u8 list[16];
+    unsigned count = 0;
+
+    if (random_chance(r, 6))
+        list[count++] = 0x67;
+    if (random_chance(r, 8))
+        list[count++] = segments[random_below(r, sizeof(segments))];
+    if (!n->vex) {
+        if (random_chance(r, x86_ops[op].attributes & X86_OP_LOCKABLE ? 4 : 64))
+            list[count++] = 0xf0;
+        if (!n->mandatory || n->mandatory == 'X')
+            if (random_chance(r, 5))
+                list[count++] = 0x66;
+        if (!n->mandatory && random_chance(r, repeats ? 2 : 40))
+            list[count++] = random_next(r) >> 40 & 1 ? 0xf3 : 0xf2;
+        if ((u8)n->mandatory >= 0x66)
+            list[count++] = (u8)n->mandatory;
+    }
+    if (random_chance(r, 16))
+        for (u64 more = 1 + random_below(r, 4); more; more--)
+            list[count++] = any[random_below(r, sizeof(any))];
+    for (unsigned k = count; k > 1; k--)
+        swap(&list[k - 1], &list[random_below(r, k)]);
+    for (unsigned k = 0; k < count; k++) {
+        if (mode == X86_CODE64 && random_chance(r, 50))
+            put(e, (u8)(0x40 | random_below(r, 16))); /* without effect: not next to the opcode */
+        put(e, list[k]);
+    }
+}
+
+/* The two-byte form where it says the same. */
+static void put_vex(const struct notation *n, const char *operands, u8 mode, struct random *r,
+                    struct encoded *e)
+{
+    bool third_operand = strchr(operands, 'H') || strchr(operands, 'B');
+    u8 open = (u8)random_next(r); /* R, X, B, W, L */
+    u8 vvvv = third_operand || random_chance(r, 32) ? random_next(r) >> 20 & 15 : 15;
+    u8 w = n->vex_w >= 0 ? (u8)n->vex_w : open & 1, l = n->vex_l >= 0 ? (u8)n->vex_l : open >> 1 & 1;
+
+    if (mode != X86_CODE64)
+        open |= 0xe0;
+    if (n->vex_map == 1 && n->vex_w != 1 && random_chance(r, 2)) {
+        put(e, 0xc5);
+        put(e, (u8)((open & 0x80) | vvvv << 3 | l << 2 | n->vex_pp));
+    } else {
+        put(e, 0xc4);
+        put(e, (u8)((open & 0xe0) | n->vex_map));
+        put(e, (u8)(w << 7 | vvvv << 3 | l << 2 | n->vex_pp));
+    }
+    put(e, n->opcode[0]);
+}
+
+static void put_opcode(const struct notation *n, const char *operands, u8 mode, struct random *r,
+                       struct encoded *e)
 {
     if (n->vex) {
-        u8 open = (u8)random_next(r); /* R, X, B, vvvv */
-        u8 w = n->vex_w >= 0 ? (u8)n->vex_w : open & 1, l = n->vex_l >= 0 ? (u8)n->vex_l : open >> 1 & 1;
-
-        put(e, 0xc4);
-        put(e, (u8)((mode == X86_CODE64 ? open & 0xe0 : 0xe0) | n->vex_map));
-        put(e, (u8)(w << 7 | (random_next(r) >> 20 & 15) << 3 | l << 2 | n->vex_pp));
-        put(e, n->opcode[0]);
+        put_vex(n, operands, mode, r, e);
         return;
     }
     if (mode == X86_CODE64 && (n->w1 || !random_chance(r, 4)))
@@ -152,7 +192,9 @@ static void put_modrm(const struct notation *n, u16 op, u8 mode, struct random *
     const char *operands = x86_ops[op].operands;
     bool memory_only = strchr(operands, 'M') && !strchr(operands, '/');
     u8 mod = memory_only || random_chance(r, 2) ? (u8)random_below(r, 3) : 3;
-    u8 reg = n->digit >= 0 ? (u8)n->digit : random_next(r) >> 9 & 7, rm = random_next(r) >> 23 & 7;
+    bool vector_index = strstr(x86_ops[op].mnemonic, "GATHER");
+    u8 reg = n->digit >= 0 ? (u8)n->digit : random_next(r) >> 9 & 7,
+       rm = vector_index ? 4 : random_next(r) >> 23 & 7;
     bool short_address = mode == X86_CODE16, sib = false;
 
     for (unsigned k = 0; k < e->length; k++)
@@ -186,8 +228,8 @@ bool encode(u16 op, u8 mode, struct random *r, struct encoded *e)
     for (unsigned attempt = 0; attempt < 200; attempt++) {
         memset(e, 0, sizeof(*e));
         parse(x86_ops[op].encoding, r, &n);
-        random_prefixes(&n, op, mode, r, e);
-        put_opcode(&n, mode, r, e);
+        put_prefixes(&n, op, mode, r, e);
+        put_opcode(&n, x86_ops[op].operands, mode, r, e);
         if (n.modrm)
             put_modrm(&n, op, mode, r, e);
         for (unsigned k = e->length; k < sizeof(e->bytes); k++)

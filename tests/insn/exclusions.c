@@ -72,11 +72,12 @@ static const struct {
     {OP_POP_DS, tables},    {OP_POP_FS, tables}, {OP_POP_GS, tables},
 };
 
-static bool matches(const char *pattern, const char *mnemonic)
+bool op_matches(u16 op, const char *name)
 {
-    size_t n = strlen(pattern);
+    size_t n = strlen(name);
 
-    return pattern[n - 1] == '*' ? !strncmp(pattern, mnemonic, n - 1) : !strcmp(pattern, mnemonic);
+    return name[n - 1] == '*' ? !strncmp(name, x86_ops[op].mnemonic, n - 1)
+                              : !strcmp(name, x86_ops[op].mnemonic);
 }
 
 const char *excluded(u16 op)
@@ -86,7 +87,7 @@ const char *excluded(u16 op)
     if (!host_has(op))
         return "absent on this host";
     for (size_t n = 0; n < ARRAY_SIZE(by_mnemonic); n++)
-        if (matches(by_mnemonic[n].mnemonic, x86_ops[op].mnemonic))
+        if (op_matches(op, by_mnemonic[n].mnemonic))
             return by_mnemonic[n].reason;
     for (size_t n = 0; n < ARRAY_SIZE(by_row); n++)
         if (by_row[n].op == op)
@@ -122,33 +123,28 @@ bool host_has(u16 op)
     return known[f] == YES;
 }
 
-static bool find_ymm(void)
+u64 host_components(void)
 {
-    u32 eax, ebx, ecx, edx, low, high;
+    static bool known;
+    static u64 components;
+    u32 eax, ebx, ecx, edx, high;
 
-    if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !(ecx & bit_AVX) || !(ecx & bit_OSXSAVE))
-        return false;
-    asm("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-    return low & COMPONENT_YMM;
-}
-
-bool host_has_ymm(void)
-{
-    static enum known known;
-
-    if (known == UNKNOWN)
-        known = find_ymm() ? YES : NO;
-    return known == YES;
+    if (!known && __get_cpuid(1, &eax, &ebx, &ecx, &edx) && ecx & bit_OSXSAVE) {
+        asm("xgetbv" : "=a"(eax), "=d"(high) : "c"(0));
+        components = eax | (u64)high << 32;
+    }
+    known = true;
+    return components;
 }
 
 /* Images of many parts: which of them the CPU touches first, and so what CR2 tells, is its own affair. */
 bool address_ignored(const struct insn_case *test)
 {
-    static const char *const images[] = {"FLDENV",   "FNSTENV", "FRSTOR",  "FNSAVE",  "FXSAVE*",
-                                         "FXRSTOR*", "XSAVE*",  "XRSTOR*", "MASKMOV*"};
+    static const char *const images[] = {"FLDENV",   "FNSTENV", "FRSTOR",  "FNSAVE",   "FXSAVE*",
+                                         "FXRSTOR*", "XSAVE*",  "XRSTOR*", "MASKMOV*", "VMASKMOVDQU"};
 
     for (size_t n = 0; n < ARRAY_SIZE(images); n++)
-        if (matches(images[n], x86_ops[test->insn.op].mnemonic))
+        if (op_matches(test->insn.op, images[n]))
             return true;
     return false;
 }
@@ -168,7 +164,7 @@ u32 mxcsr_ignored(const struct insn_case *test, const struct insn_outcome *host)
     if (host->vector != VEC_XM)
         return 0;
     /* Dot products: an exception of the products keeps the sums from being made. */
-    if (matches("DPP*", x86_ops[test->insn.op].mnemonic) || matches("VDPP*", x86_ops[test->insn.op].mnemonic))
+    if (op_matches(test->insn.op, "DPP*") || op_matches(test->insn.op, "VDPP*"))
         return 0x3f;
     return mxcsr & ~mxcsr >> 7 & 0x18 ? 0x20 : 0;
 }

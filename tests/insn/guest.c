@@ -129,7 +129,8 @@ struct guest *guest_new(const u8 *read_only)
     g->next_table = PHYS_TABLES + 0x1000;
     for (unsigned n = 0; n < SYSTEM_PAGES; n++)
         map(g, SYSTEM_BASE + n * 0x1000, PHYS_SYSTEM + n * 0x1000, PTE_W);
-    map(g, CODE_BASE, PHYS_CODE, PTE_W | PTE_U);
+    for (unsigned n = 0; n < CODE_SIZE; n += 0x1000)
+        map(g, CODE_BASE + n, PHYS_CODE + n, PTE_U);
     for (unsigned n = 0; n < DATA_SIZE; n += 0x1000)
         map(g, DATA_BASE + n, PHYS_DATA + n, PTE_U | PTE_NX | (n < DATA_WRITABLE ? PTE_W : 0));
     memset(g->host + PHYS_CODE, 0xcc, CODE_SIZE);
@@ -141,8 +142,13 @@ struct guest *guest_new(const u8 *read_only)
     g->base.cr3 = PHYS_TABLES;
     g->base.cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE;
     g->base.efer = EFER_LME | EFER_LMA | EFER_NXE;
-    g->base.xcr0 = COMPONENT_X87 | COMPONENT_SSE | COMPONENT_YMM;
+    g->base.xcr0 = cpu_model_xcr0_mask(&g->vm->config.cpu) & (COMPONENT_X87 | COMPONENT_SSE | COMPONENT_YMM);
     return g;
+}
+
+u64 guest_components(const struct guest *g)
+{
+    return g->base.xcr0;
 }
 
 void guest_compute(struct guest *g, bool computed)
@@ -157,26 +163,10 @@ void guest_free(struct guest *g)
     free(g);
 }
 
-static void set_segments(struct vcpu_state *s, u8 mode)
+static void set_segments(struct vcpu_state *s, const struct insn_case *test)
 {
-    enum { USER = 3 << SEG_DPL_SHIFT | SEG_S | SEG_P };
-    struct seg code = {0, 0xffffffff, 0x33, USER | SEG_CODE | SEG_WRITE | SEG_ACCESSED | SEG_G};
-    struct seg data = {0, 0xffffffff, 0x2b, USER | SEG_WRITE | SEG_ACCESSED | SEG_G | SEG_DB};
-
-    switch (mode) {
-    case X86_CODE64: code.attr |= SEG_L; break;
-    case X86_CODE32:
-        code.selector = 0x23;
-        code.attr |= SEG_DB;
-        break;
-    default:
-        code = (struct seg){CODE_BASE, 0xffff, 7, USER | SEG_CODE | SEG_WRITE | SEG_ACCESSED};
-        data = (struct seg){DATA_BASE16, 0xffff, 15, USER | SEG_WRITE | SEG_ACCESSED};
-        break;
-    }
-    s->seg[SEG_CS] = code;
-    s->seg[SEG_SS] = s->seg[SEG_DS] = s->seg[SEG_ES] = data;
-    s->seg[SEG_FS] = s->seg[SEG_GS] = (struct seg){.attr = SEG_UNUSABLE};
+    for (unsigned n = 0; n < SEG_COUNT; n++)
+        s->seg[n] = case_segment(test, n);
 }
 
 static void fx_load(struct vcpu_state *s, const u8 *fx)
@@ -227,17 +217,27 @@ static void take_frame(const struct guest *g, const struct vcpu_state *s, struct
     out->s.gpr[RSP] = get64(g, at + 24);
 }
 
+/* INT3 again, where an instruction or a target of it was: so that few blocks live in the pages at a time. */
+static void wipe(struct guest *g, u64 rip, unsigned length)
+{
+    u8 filler[X86_MAX_INSN + 1];
+
+    memset(filler, 0xcc, sizeof(filler));
+    if (rip + length > CODE_SIZE)
+        length = rip < CODE_SIZE ? CODE_SIZE - (unsigned)rip : 0;
+    memory_poke(&g->vm->memory, PHYS_CODE + rip, filler, length);
+}
+
 void guest_run(struct guest *g, const struct insn_case *test, struct insn_outcome *out)
 {
     struct vcpu_state *s = &g->vcpu->state;
-    u64 code = PHYS_CODE + (test->in.rip & 0xfff);
-    u8 filler[X86_MAX_INSN];
+    u64 code = case_segment(test, SEG_CS).base + test->in.rip - CODE_BASE, target;
 
-    memory_poke(&g->vm->memory, code, test->code, test->length);
+    memory_poke(&g->vm->memory, PHYS_CODE + code, test->code, test->length);
     memcpy(g->host + PHYS_DATA, test->data, DATA_WRITABLE);
     g->base.icount = s->icount;
     *s = g->base;
-    set_segments(s, test->mode);
+    set_segments(s, test);
     memcpy(s->gpr, test->in.gpr, sizeof(test->in.gpr));
     s->rip = test->in.rip;
     s->rflags = test->in.rflags;
@@ -256,7 +256,10 @@ void guest_run(struct guest *g, const struct insn_case *test, struct insn_outcom
     fx_store(s, out->s.fx);
     for (unsigned n = 0; n < 16; n++)
         memcpy(out->s.ymm[n], s->vec[n] + 16, 16);
-    memcpy(out->data, g->host + PHYS_DATA, DATA_SIZE);
-    memset(filler, 0xcc, sizeof(filler));
-    memory_poke(&g->vm->memory, code, filler, test->length);
+    out->data = g->host + PHYS_DATA;
+
+    wipe(g, code, test->length + 1);
+    target = case_segment(test, SEG_CS).base + out->s.rip - 1 - CODE_BASE;
+    if (target < CODE_SIZE && target - code > test->length)
+        wipe(g, target, 1);
 }

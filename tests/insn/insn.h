@@ -4,8 +4,11 @@
  *
  *   native.c     the native leg: sigreturn into the instruction, a signal handler takes the outcome
  *   guest.c      the other leg: a VM in long mode, user mode, no devices
+ *   segments.c   the segment registers of both
  *   encode.c     bytes of an instruction from its row in the opcode table
- *   generate.c   state around the bytes: operands from edge values, memory operands aimed into the data window
+ *   values.c     edge values
+ *   generate.c   state around the bytes: registers from edge values, memory operands aimed into the data window
+ *   constraints.c what some instructions need besides, so that they do more than fault
  *   exclusions.c what cannot be compared so, and why
  *   cases.c      cases written by hand
  *   test_insn.c  runs them all, reports the rows that have no case; runs one case again by hand
@@ -20,18 +23,41 @@
 #include "x86/vcpu_state.h"
 
 /*
- * Where things are, in both legs. The code page is executable and writable and full of INT3, the page after it is not
- * mapped. The data window is two writable pages, a read-only one, and again nothing.
+ * Where things are, in both legs. The code pages are executable, readable and full of INT3, the page after them is not mapped. The data window is two writable pages, a read-only one, and again nothing.
  */
 enum {
     CODE_BASE = 0x10000000,
-    CODE_SIZE = 0x1000,
+    CODE_SIZE = 0x2000,
     CODE_OFFSET = 0x800, /* of most instructions */
     DATA_BASE = 0x20000000,
     DATA_WRITABLE = 0x2000,
     DATA_SIZE = 0x3000,
     /* 16-bit code has its segments from the LDT: CS begins at CODE_BASE; DS, ES and SS here, 64 KiB each. */
     DATA_BASE16 = DATA_BASE - 0x4000,
+    GS_BASE = DATA_BASE - 0x38,
+};
+
+/* Segments in the native leg's LDT. */
+enum {
+    LDT_CODE16,
+    LDT_DATA16,
+    LDT_GS, /* what GS may be */
+    LDT_GS_WRITABLE = LDT_GS,
+    LDT_GS_READ_ONLY,
+    LDT_GS_DOWN,
+    LDT_GS_DOWN16,
+    LDT_GS_CODE,
+    LDT_COUNT
+};
+#define LDT_SELECTOR(n) ((n) << 3 | 7)
+extern const struct seg ldt_segments[LDT_COUNT];
+
+/* Which segments the code has, outside 64-bit mode. */
+enum layout {
+    LAYOUT_USUAL,       /* flat ones in 32-bit code, 64 KiB each in 16-bit code */
+    LAYOUT_LIMITED,     /* DS and ES are as GS is */
+    LAYOUT_OTHER_STACK, /* SS of 64 KiB in 32-bit code, flat in 16-bit code */
+    LAYOUT_COUNT
 };
 
 /* Components of XCR0 and of an XSAVE area. */
@@ -46,12 +72,14 @@ struct insn_state {
 };
 
 struct insn_case {
-    u8 mode; /* enum x86_code_size */
+    u8 mode;   /* enum x86_code_size */
+    u8 layout; /* enum layout */
+    u8 gs;     /* LDT_GS_* */
     u8 length;
     u8 code[X86_MAX_INSN];
     struct x86_insn insn; /* decoded */
     struct insn_state in;
-    u8 data[DATA_SIZE];
+    u8 data[DATA_WRITABLE];
     u64 seed; /* what the generator made it from */
 };
 
@@ -60,9 +88,17 @@ struct insn_outcome {
     struct insn_state s;
     unsigned vector;
     u64 error, cr2;
-    u8 data[DATA_SIZE];
+    const u8 *data; /* the window of the leg, until its next case */
 };
 enum { VECTOR_TIMEOUT = 256 };
+
+/* A segment register of the case. The base is what counts in the mode. */
+struct seg case_segment(const struct insn_case *test, unsigned n);
+u64 case_segment_base(const struct insn_case *test, unsigned n);
+static inline bool case_stack16(const struct insn_case *test)
+{
+    return test->mode != X86_CODE64 && !(case_segment(test, SEG_SS).attr & SEG_DB);
+}
 
 /* ---- legs ---- */
 
@@ -74,6 +110,7 @@ void native_run(const struct insn_case *test, struct insn_outcome *out);
 
 struct guest;
 struct guest *guest_new(const u8 *read_only);
+u64 guest_components(const struct guest *guest);
 void guest_free(struct guest *guest);
 /* From now on the interpreter takes (or not) the host for one that has no vector instructions beyond SSE2. */
 void guest_compute(struct guest *guest, bool computed);
@@ -95,6 +132,14 @@ static inline bool random_chance(struct random *r, unsigned one_in)
     return !random_below(r, one_in);
 }
 
+u64 integer_value(struct random *r);
+void extended_value(struct random *r, u8 to[10]);
+void vector_value(struct random *r, u8 to[16]);
+/* 16 bytes of a memory operand. */
+void random_operand(struct random *r, u16 op, u8 to[16]);
+void random_fx(struct random *r, u8 fx[512]);
+void random_ymm(struct random *r, struct insn_state *s);
+
 /* An instruction with the displacement of its memory operand, so that it can be aimed. */
 struct encoded {
     u8 bytes[32]; /* random bytes after the end */
@@ -113,10 +158,33 @@ void data_background(u8 data[DATA_SIZE]);
 bool generate(u16 op, u8 mode, u64 seed, struct insn_case *test);
 bool generate_from(const struct encoded *e, u8 mode, u64 seed, struct insn_case *test);
 
+/* What the generator offers to constraints.c. Addresses are linear. */
+u64 random_target(struct random *r);
+u64 code_target(struct random *r, const struct insn_case *test);
+u64 segment_offset(const struct insn_case *test, unsigned segment, u64 linear);
+/* Address registers: as wide as the instruction's address size. */
+void set_address_register(struct insn_case *test, unsigned reg, u64 value);
+void poke(struct insn_case *test, u64 linear, const void *from, unsigned size);
+void poke64(struct insn_case *test, u64 linear, u64 v);
+extern const bool addresses_anywhere;
+/* COMPONENT_* that the host and the guest's model have; set by main. */
+extern u64 components_of_both;
+
+/* Apply what the row asks for: registers, and the address to aim its memory operand at; then, with the address that it got,
+   memory and the bytes of the instruction. */
+void constrain_registers(struct insn_case *test, struct random *r, u64 *target);
+void constrain_rest(struct insn_case *test, struct random *r, u64 linear);
+/* `name` is a mnemonic, or ends in * and stands for all that begin so. */
+bool op_matches(u16 op, const char *name);
+
 /* Why a row is not compared, or NULL. The reason says where it is tested instead. */
 const char *excluded(u16 op);
-/* The host has YMM registers, and the kernel gives them to programs. */
-bool host_has_ymm(void);
+/* XCR0: the components that the kernel gives to programs; 0 without XSAVE. */
+u64 host_components(void);
+static inline bool host_has_ymm(void)
+{
+    return host_components() & COMPONENT_YMM;
+}
 /* The host has what the row needs. */
 bool host_has(u16 op);
 /* The address of a page fault is not compared. */

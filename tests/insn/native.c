@@ -20,11 +20,6 @@
 #include "insn.h"
 
 enum {
-    SELECTOR_CODE64 = 0x33,
-    SELECTOR_CODE32 = 0x23,
-    SELECTOR_DATA = 0x2b,
-    LDT_CODE16 = 0 << 3 | 7,
-    LDT_DATA16 = 1 << 3 | 7,
     XSAVE_SPACE =
         16384, /* of the signal frame: more than any XSAVE area that a kernel hands out without being asked */
     XSTATE_BV = 512,
@@ -37,6 +32,7 @@ static struct {
     ucontext_t frame;
     u8 fp[XSAVE_SPACE] __attribute__((aligned(64)));
     unsigned ymm_at; /* in the XSAVE area; 0: no such component */
+    u8 *code;        /* the code pages, writable */
     struct insn_outcome *out;
     sigjmp_buf back;
     bool running;
@@ -109,19 +105,42 @@ static void on_template(int number, siginfo_t *info, void *context)
     memcpy(native.fp, c->uc_mcontext.fpregs, extended_size);
 }
 
-static void ldt_entry(unsigned number, u32 base, unsigned contents)
+static void make_ldt(void)
 {
-    struct user_desc d = {
-        .entry_number = number, .base_addr = base, .limit = 0xffff, .contents = contents, .useable = 1};
+    for (unsigned n = 0; n < LDT_COUNT; n++) {
+        const struct seg *seg = &ldt_segments[n];
+        struct user_desc d = {
+            .entry_number = n,
+            .base_addr = (u32)seg->base,
+            .limit = seg->limit,
+            .seg_32bit = (seg->attr & SEG_DB) != 0,
+            .contents = seg->attr & SEG_CODE ? 2 : (seg->attr & SEG_EXPAND_DOWN) != 0,
+            .read_exec_only = !(seg->attr & SEG_WRITE),
+            .useable = 1,
+        };
 
-    must(!syscall(SYS_modify_ldt, 0x11, &d, sizeof(d)), "modify_ldt");
+        must(!syscall(SYS_modify_ldt, 0x11, &d, sizeof(d)), "modify_ldt");
+    }
 }
 
-static void map(u64 base, u64 size, int protection)
+static void map(u64 base, u64 size, int protection, int fd)
 {
-    must(mmap((void *)base, size, protection,
-              MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_POPULATE, -1, 0) == (void *)base,
-         "mmap of the test window");
+    int flags = MAP_FIXED_NOREPLACE | MAP_POPULATE | (fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED);
+
+    must(mmap((void *)base, size, protection, flags, fd, 0) == (void *)base, "mmap of the test window");
+}
+
+/* The code pages, where no instruction can write to them; and once more, where we do. */
+static void map_code(void)
+{
+    int fd = memfd_create("insn", 0);
+
+    must(fd >= 0 && !ftruncate(fd, CODE_SIZE), "memfd_create");
+    map(CODE_BASE, CODE_SIZE, PROT_READ | PROT_EXEC, fd);
+    native.code = mmap(NULL, CODE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+    must(native.code != MAP_FAILED, "mmap of the code pages");
+    close(fd);
+    memset(native.code, 0xcc, CODE_SIZE);
 }
 
 void native_start(const u8 *read_only)
@@ -129,9 +148,8 @@ void native_start(const u8 *read_only)
     struct sigaction action = {.sa_sigaction = on_template, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
     stack_t stack = {.ss_sp = native.stack, .ss_size = sizeof(native.stack)};
 
-    map(CODE_BASE, CODE_SIZE, PROT_READ | PROT_WRITE | PROT_EXEC);
-    memset((void *)(u64)CODE_BASE, 0xcc, CODE_SIZE);
-    map(DATA_BASE, DATA_SIZE, PROT_READ | PROT_WRITE);
+    map_code();
+    map(DATA_BASE, DATA_SIZE, PROT_READ | PROT_WRITE, -1);
     memcpy((void *)(u64)(DATA_BASE + DATA_WRITABLE), read_only, DATA_SIZE - DATA_WRITABLE);
     must(!mprotect((void *)(u64)(DATA_BASE + DATA_WRITABLE), DATA_SIZE - DATA_WRITABLE, PROT_READ),
          "mprotect");
@@ -140,9 +158,7 @@ void native_start(const u8 *read_only)
 
         __get_cpuid_count(0xd, 2, &size, &native.ymm_at, &unused, &unused);
     }
-    ldt_entry(0, CODE_BASE, 2);
-    ldt_entry(1, DATA_BASE16, 0);
-
+    make_ldt();
     must(!sigaltstack(&stack, NULL), "sigaltstack");
     must(!sigaction(SIGUSR1, &action, NULL), "sigaction");
     raise(SIGUSR1);
@@ -172,10 +188,7 @@ static void make_frame(const struct insn_case *test)
                                  REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
     ucontext_t *f = &native.frame;
     greg_t *g = f->uc_mcontext.gregs;
-    u64 cs = test->mode == X86_CODE64   ? SELECTOR_CODE64
-             : test->mode == X86_CODE32 ? SELECTOR_CODE32
-                                        : LDT_CODE16;
-    u64 ss = test->mode == X86_CODE16 ? LDT_DATA16 : SELECTOR_DATA;
+    u64 cs = case_segment(test, SEG_CS).selector, ss = case_segment(test, SEG_SS).selector;
     u64 components = COMPONENT_X87 | COMPONENT_SSE; /* the others become initial */
 
     *f = native.template;
@@ -196,8 +209,8 @@ static void make_frame(const struct insn_case *test)
 void native_run(const struct insn_case *test, struct insn_outcome *out)
 {
     static unsigned runs;
-    u8 *code = (u8 *)(u64)CODE_BASE + (test->in.rip & 0xfff);
-    unsigned data_selector = test->mode == X86_CODE16 ? LDT_DATA16 : SELECTOR_DATA;
+    u8 *code = native.code + (case_segment(test, SEG_CS).base + test->in.rip - CODE_BASE);
+    unsigned data = case_segment(test, SEG_DS).selector, gs = case_segment(test, SEG_GS).selector;
 
     if (!(runs++ % 1024))
         set_timer(TIMEOUT_SECONDS);
@@ -206,13 +219,13 @@ void native_run(const struct insn_case *test, struct insn_outcome *out)
     make_frame(test);
     native.out = out;
     if (!sigsetjmp(native.back, 0)) {
-        asm volatile("mov %0, %%ds\n\tmov %0, %%es" : : "r"(data_selector));
+        asm volatile("mov %0, %%ds\n\tmov %0, %%es\n\tmov %1, %%gs" : : "r"(data), "r"(gs));
         native.running = true;
         asm volatile("mov %[frame], %%rsp\n\tmov %[number], %%eax\n\tsyscall\n\tud2"
                      :
                      : [frame] "r"(&native.frame), [number] "i"(SYS_rt_sigreturn)
                      : "rax", "memory");
     }
-    memcpy(out->data, (void *)(u64)DATA_BASE, DATA_SIZE);
+    out->data = (const u8 *)(u64)DATA_BASE;
     memset(code, 0xcc, test->length);
 }

@@ -2,9 +2,10 @@
  * Instructions against the real CPU (insn.h).
  *
  *   test_insn                               the cases written by hand, and random ones of every row in every mode
- *   test_insn --count N                     N random cases a row and mode
+ *   test_insn --count N                     N random cases, spread over rows and modes
+ *   test_insn --part NAME                   one of the suites (parts[])
  *   test_insn --seed S                      other ones
- *   test_insn --only MNEMONIC               of some rows
+ *   test_insn --only MNEMONIC [--count N]   of some rows
  *   test_insn --run MODE BYTES SEED         one case again, as a failing one prints itself
  *   test_insn --coverage                    rows without a case, and why
  */
@@ -16,16 +17,16 @@
 
 #include "insn.h"
 
-enum { DEFAULT_COUNT = 40, REPORTS_A_ROW = 1 };
+enum { DEFAULT_COUNT = 2100000, DEFAULT_COUNT_ONLY = 20000, COVERAGE_ATTEMPTS = 40, REPORTS_A_ROW = 1 };
 
 static struct {
     struct guest *guest;
-    unsigned count;
+    u64 count; /* random cases, of all suites */
     u64 seed;
-    const char *only;
+    const char *only, *part;
     unsigned failures, failures_of[OP_COUNT];
     u64 cases;
-} run = {.count = DEFAULT_COUNT};
+} run;
 
 static const unsigned bits_of_mode[] = {16, 32, 64};
 
@@ -81,6 +82,17 @@ static void compare_bytes(struct comparison *c, const char *what, const u8 *in, 
     printf("\n");
 }
 
+static void compare_register(struct comparison *c, const char *kind, unsigned n, const u8 *in, const u8 *host,
+                             const u8 *guest, unsigned size)
+{
+    char name[8];
+
+    if (!memcmp(host, guest, size))
+        return;
+    snprintf(name, sizeof(name), "%s%u", kind, n);
+    compare_bytes(c, name, in, host, guest, size);
+}
+
 static unsigned vector_registers(const struct insn_case *test)
 {
     return test->mode == X86_CODE64 ? 16 : 8;
@@ -93,7 +105,6 @@ static void compare_fx(struct comparison *c, const u8 *in, const u8 *host, const
         u8 at, size;
     } fields[] = {{"fcw", 0, 2}, {"fsw", 2, 2},  {"tags", 4, 1},  {"fop", 6, 2},
                   {"fip", 8, 8}, {"fdp", 16, 8}, {"mxcsr", 24, 4}};
-    char name[8];
 
     for (unsigned n = 0; n < ARRAY_SIZE(fields); n++) {
         u64 v[3] = {0, 0, 0};
@@ -110,33 +121,25 @@ static void compare_fx(struct comparison *c, const u8 *in, const u8 *host, const
         }
         compare64(c, fields[n].name, v[0], v[1], v[2]);
     }
-    for (unsigned n = 0; n < 8; n++) {
-        snprintf(name, sizeof(name), "st%u", n);
-        compare_bytes(c, name, in + 32 + 16 * n, host + 32 + 16 * n, guest + 32 + 16 * n, 10);
-    }
-    for (unsigned n = 0; n < vector_registers(c->test); n++) {
-        snprintf(name, sizeof(name), "xmm%u", n);
-        compare_bytes(c, name, in + 160 + 16 * n, host + 160 + 16 * n, guest + 160 + 16 * n, 16);
-    }
+    for (unsigned n = 0; n < 8; n++)
+        compare_register(c, "st", n, in + 32 + 16 * n, host + 32 + 16 * n, guest + 32 + 16 * n, 10);
+    for (unsigned n = 0; n < vector_registers(c->test); n++)
+        compare_register(c, "xmm", n, in + 160 + 16 * n, host + 160 + 16 * n, guest + 160 + 16 * n, 16);
 }
 
 /* The upper halves. */
 static void compare_ymm(struct comparison *c, const struct insn_state *in, const struct insn_state *host,
                         const struct insn_state *guest)
 {
-    char name[8];
-
-    for (unsigned n = 0; host_has_ymm() && n < vector_registers(c->test); n++) {
-        snprintf(name, sizeof(name), "ymm%u", n);
-        compare_bytes(c, name, in->ymm[n], host->ymm[n], guest->ymm[n], 16);
-    }
+    for (unsigned n = 0; host_has_ymm() && n < vector_registers(c->test); n++)
+        compare_register(c, "ymm", n, in->ymm[n], host->ymm[n], guest->ymm[n], 16);
 }
 
 /* With a 16-bit stack the upper half of ESP is not kept by a return from the kernel; outside 64-bit code nothing tells the
    upper halves of registers. */
 static u64 register_mask(const struct insn_case *test, unsigned n)
 {
-    return test->mode == X86_CODE64 ? UINT64_MAX : test->mode == X86_CODE16 && n == RSP ? 0xffff : 0xffffffff;
+    return test->mode == X86_CODE64 ? UINT64_MAX : case_stack16(test) && n == RSP ? 0xffff : 0xffffffff;
 }
 
 static void compare(struct comparison *c, const struct insn_outcome *host, const struct insn_outcome *guest)
@@ -168,8 +171,8 @@ static void compare(struct comparison *c, const struct insn_outcome *host, const
               guest->s.rflags & flags & ~flags_ignored(test));
     compare_fx(c, test->in.fx, host->s.fx, guest->s.fx, ~mxcsr_ignored(test, host));
     compare_ymm(c, &test->in, &host->s, &guest->s);
-    if (memcmp(host->data, guest->data, DATA_SIZE)) {
-        unsigned from = 0, to = DATA_SIZE;
+    if (memcmp(host->data, guest->data, DATA_WRITABLE)) {
+        unsigned from = 0, to = DATA_WRITABLE;
 
         while (host->data[from] == guest->data[from])
             from++;
@@ -237,9 +240,9 @@ static bool wanted(u16 op)
     return !run.only || !strcmp(run.only, x86_ops[op].mnemonic);
 }
 
-static u64 case_seed(u16 op, u8 mode, unsigned n)
+static u64 case_seed(u16 op, u8 mode, u64 n)
 {
-    struct random r = {(run.seed + 1) * 0x9e3779b97f4a7c15 ^ (u64)op << 40 ^ (u64)mode << 32 ^ n};
+    struct random r = {(run.seed + 1) * 0x9e3779b97f4a7c15 ^ (u64)op << 48 ^ (u64)mode << 40 ^ n};
 
     random_next(&r);
     return random_next(&r) | 1;
@@ -252,19 +255,43 @@ static void finish(unsigned failures_before)
         fail_msg("%u cases differ", run.failures - failures_before);
 }
 
-static void random_cases(u8 mode)
+/* So many hundredths of the cases. */
+static u64 share(unsigned percent)
 {
+    return run.count * percent / 100;
+}
+
+static bool every_row(u16 op)
+{
+    return true;
+}
+
+/* `count` cases, the same number of each row that has any in this mode; `stream` tells the seeds of suites apart. */
+static void random_cases(u8 mode, u8 stream, u64 count, bool (*choose)(u16 op))
+{
+    enum { ATTEMPTS = 8 };
     static struct insn_case test;
-    unsigned before = run.failures;
+    static u16 rows[OP_COUNT], made[OP_COUNT];
+    unsigned before = run.failures, n_rows = 0;
+    u64 done = 0;
 
     native_catch();
-    for (u16 op = 1; op < OP_COUNT; op++) {
-        if (excluded(op) || !wanted(op))
-            continue;
-        for (unsigned n = 0; n < run.count; n++)
-            if (generate(op, mode, case_seed(op, mode, n), &test))
+    for (u16 op = 1; op < OP_COUNT; op++)
+        if (!excluded(op) && wanted(op) && choose(op))
+            rows[n_rows++] = op;
+    memset(made, 0, sizeof(made));
+    for (u64 n = 0; n_rows && done < count; n++)
+        for (unsigned k = 0; k < n_rows && done < count; k++) {
+            u16 op = rows[k];
+
+            if (generate(op, mode, case_seed(op, stream, n), &test)) {
                 run_case(&test, false);
-    }
+                made[op] = 1;
+                done++;
+            } else if (n == ATTEMPTS && !made[op]) { /* no such instruction in this mode */
+                rows[k--] = rows[--n_rows];
+            }
+        }
     finish(before);
 }
 
@@ -276,47 +303,42 @@ static void test_random_bytes(void **state)
 
     native_catch();
     for (u8 mode = X86_CODE16; mode <= X86_CODE64; mode++)
-        for (unsigned n = 0; n < run.count * 500; n++) {
+        for (u64 n = 0, done = 0; done < share(5) && n < run.count; n++) {
             u64 seed = case_seed(0, mode, n);
             struct random r = {seed};
             struct encoded e;
 
-            if (encode_random(mode, &r, &e) && generate_from(&e, mode, seed, &test) && wanted(test.insn.op))
+            if (encode_random(mode, &r, &e) && generate_from(&e, mode, seed, &test) && wanted(test.insn.op)) {
                 run_case(&test, false);
+                done++;
+            }
         }
     finish(before);
 }
 
-/* Vector instructions as on a host that has SSE2 only. */
-static void test_computed(void **state)
-{
-    static struct insn_case test;
-    unsigned before = run.failures;
-
-    native_catch();
-    guest_compute(run.guest, true);
-    for (u16 op = 1; op < OP_COUNT; op++) {
-        if (excluded(op) || !wanted(op) ||
-            !(x86_ops[op].attributes & (X86_OP_SSE | X86_OP_MMX | X86_OP_X87 | X86_OP_AVX)))
-            continue;
-        for (unsigned n = 0; n < run.count; n++)
-            if (generate(op, X86_CODE64, case_seed(op, 3, n), &test))
-                run_case(&test, false);
-    }
-    guest_compute(run.guest, false);
-    finish(before);
-}
 static void test_random_64(void **state)
 {
-    random_cases(X86_CODE64);
+    random_cases(X86_CODE64, X86_CODE64, share(40), every_row);
 }
 static void test_random_32(void **state)
 {
-    random_cases(X86_CODE32);
+    random_cases(X86_CODE32, X86_CODE32, share(20), every_row);
 }
 static void test_random_16(void **state)
 {
-    random_cases(X86_CODE16);
+    random_cases(X86_CODE16, X86_CODE16, share(15), every_row);
+}
+
+static bool has_vectors(u16 op)
+{
+    return x86_ops[op].attributes & (X86_OP_SSE | X86_OP_MMX | X86_OP_X87 | X86_OP_AVX);
+}
+/* Vector instructions as on a host that has SSE2 only. */
+static void test_computed(void **state)
+{
+    guest_compute(run.guest, true);
+    random_cases(X86_CODE64, 3, share(10), has_vectors);
+    guest_compute(run.guest, false);
 }
 
 static void test_written(void **state)
@@ -352,7 +374,7 @@ static unsigned report_coverage(bool verbose)
             continue;
         }
         for (u8 mode = X86_CODE16; mode <= X86_CODE64 && !found; mode++)
-            for (unsigned n = 0; n < run.count && !found; n++)
+            for (unsigned n = 0; n < COVERAGE_ATTEMPTS && !found; n++)
                 found = generate(op, mode, case_seed(op, mode, n), &test);
         if (!found) {
             without++;
@@ -389,36 +411,60 @@ static int run_one(const char *mode, const char *bytes, const char *seed)
     return run_case(&test, true) ? 0 : 1;
 }
 
+/* What Meson runs as tests of their own, so that they run side by side. */
+static const struct part {
+    const char *name;
+    struct CMUnitTest test;
+} parts[] = {
+    {"coverage", cmocka_unit_test(test_coverage)}, {"written", cmocka_unit_test(test_written)},
+    {"64", cmocka_unit_test(test_random_64)},      {"32", cmocka_unit_test(test_random_32)},
+    {"16", cmocka_unit_test(test_random_16)},      {"bytes", cmocka_unit_test(test_random_bytes)},
+    {"computed", cmocka_unit_test(test_computed)},
+};
+
+static int run_parts(void)
+{
+    struct CMUnitTest tests[ARRAY_SIZE(parts)];
+    size_t count = 0;
+    int status;
+
+    for (size_t n = 0; n < ARRAY_SIZE(parts); n++)
+        if (!run.part || !strcmp(run.part, parts[n].name))
+            tests[count++] = parts[n].test;
+    status = _cmocka_run_group_tests("insn", tests, count, NULL, NULL);
+    printf("# %llu cases\n", (unsigned long long)run.cases);
+    return count ? status : 2;
+}
+
 int main(int argc, char **argv)
 {
     static u8 background[DATA_SIZE];
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_coverage),  cmocka_unit_test(test_written),
-        cmocka_unit_test(test_random_64), cmocka_unit_test(test_random_32),
-        cmocka_unit_test(test_random_16), cmocka_unit_test(test_random_bytes),
-        cmocka_unit_test(test_computed),
-    };
-    int status;
+    const char *percent = getenv("PLASTRON_CASES");
+    int status = -1;
 
+    run.count = DEFAULT_COUNT * strtoull(percent ? percent : "100", NULL, 0) / 100;
     data_background(background);
     native_start(background + DATA_WRITABLE);
     run.guest = guest_new(background + DATA_WRITABLE);
-    for (int n = 1; n < argc; n++) {
+    components_of_both = host_components() & guest_components(run.guest);
+    for (int n = 1; n < argc && status < 0; n++) {
         if (!strcmp(argv[n], "--count") && n + 1 < argc)
-            run.count = (unsigned)atoi(argv[++n]);
+            run.count = strtoull(argv[++n], NULL, 0);
         else if (!strcmp(argv[n], "--seed") && n + 1 < argc)
             run.seed = strtoull(argv[++n], NULL, 0);
         else if (!strcmp(argv[n], "--only") && n + 1 < argc)
-            run.only = argv[++n];
+            run.only = argv[++n], run.count = DEFAULT_COUNT_ONLY;
+        else if (!strcmp(argv[n], "--part") && n + 1 < argc)
+            run.part = argv[++n];
         else if (!strcmp(argv[n], "--run") && n + 3 < argc)
-            return run_one(argv[n + 1], argv[n + 2], argv[n + 3]);
+            status = run_one(argv[n + 1], argv[n + 2], argv[n + 3]);
         else if (!strcmp(argv[n], "--coverage"))
-            return report_coverage(true) != 0;
+            status = report_coverage(true) != 0;
         else
-            return fprintf(stderr, "usage: see the head of test_insn.c\n"), 2;
+            status = (fprintf(stderr, "usage: see the head of test_insn.c\n"), 2);
     }
-    status = cmocka_run_group_tests_name("insn", tests, NULL, NULL);
-    printf("%llu cases\n", (unsigned long long)run.cases);
+    if (status < 0)
+        status = run_parts();
     guest_free(run.guest);
     return status;
 }

@@ -1,0 +1,54 @@
+/*
+ * The segments that cases run with. Both legs make theirs from the same table: the native one as entries of its LDT, the
+ * guest as contents of the registers.
+ */
+#include "insn.h"
+
+enum { USER = 3 << SEG_DPL_SHIFT | SEG_S | SEG_P | SEG_ACCESSED };
+
+/* In GS, all offsets that an operand may have: 16 bytes of it are aligned in memory where their offset is not. Its limit is
+   no multiple of anything, below the end of the writable pages; expand-down segments end above it. */
+enum { GS_LIMIT = 0x1e36, GS_LIMIT_DOWN = 0x236 };
+const struct seg ldt_segments[LDT_COUNT] = {
+    [LDT_CODE16] = {CODE_BASE, 0xffff, LDT_SELECTOR(LDT_CODE16), USER | SEG_CODE | SEG_WRITE},
+    [LDT_DATA16] = {DATA_BASE16, 0xffff, LDT_SELECTOR(LDT_DATA16), USER | SEG_WRITE},
+    [LDT_GS_WRITABLE] = {GS_BASE, GS_LIMIT, LDT_SELECTOR(LDT_GS_WRITABLE), USER | SEG_WRITE | SEG_DB},
+    [LDT_GS_READ_ONLY] = {GS_BASE, GS_LIMIT, LDT_SELECTOR(LDT_GS_READ_ONLY), USER},
+    [LDT_GS_DOWN] = {GS_BASE, GS_LIMIT_DOWN, LDT_SELECTOR(LDT_GS_DOWN),
+                     USER | SEG_WRITE | SEG_EXPAND_DOWN | SEG_DB},
+    [LDT_GS_DOWN16] = {GS_BASE, GS_LIMIT_DOWN, LDT_SELECTOR(LDT_GS_DOWN16),
+                       USER | SEG_WRITE | SEG_EXPAND_DOWN},
+    [LDT_GS_CODE] = {GS_BASE, GS_LIMIT, LDT_SELECTOR(LDT_GS_CODE), USER | SEG_CODE | SEG_WRITE | SEG_DB},
+};
+
+struct seg case_segment(const struct insn_case *test, unsigned n)
+{
+    const struct seg flat_data = {0, 0xffffffff, 0x2b, USER | SEG_WRITE | SEG_G | SEG_DB};
+    struct seg flat_code = {0, 0xffffffff, 0x33, USER | SEG_CODE | SEG_WRITE | SEG_G};
+    bool code16 = test->mode == X86_CODE16;
+
+    switch (n) {
+    case SEG_CS:
+        if (code16)
+            return ldt_segments[LDT_CODE16];
+        if (test->mode == X86_CODE64) {
+            flat_code.attr |= SEG_L;
+        } else {
+            flat_code.attr |= SEG_DB;
+            flat_code.selector = 0x23;
+        }
+        return flat_code;
+    case SEG_FS: return (struct seg){.attr = SEG_UNUSABLE};
+    case SEG_GS: return ldt_segments[test->gs];
+    case SEG_SS: return code16 != (test->layout == LAYOUT_OTHER_STACK) ? ldt_segments[LDT_DATA16] : flat_data;
+    default:
+        return test->layout == LAYOUT_LIMITED ? ldt_segments[test->gs]
+               : code16                       ? ldt_segments[LDT_DATA16]
+                                              : flat_data;
+    }
+}
+
+u64 case_segment_base(const struct insn_case *test, unsigned n)
+{
+    return test->mode == X86_CODE64 && n != SEG_GS ? 0 : case_segment(test, n).base;
+}
