@@ -143,6 +143,8 @@ const struct written_case written_cases[] = {
     {64, "f2480f38f1c1", "rax=ffffffff12345678 rcx=123456789abcdef0"}, {64, "660f3817c1", "xmm0=ffffffffffffffff:0 xmm1=0:1; xmm0=0:1 xmm1=0:1"}, {64, "660f73d808", "xmm0=1:2"}, {64, "660f73f8ff", "xmm0=1:2"}, {64, "660f3a0fc118", "xmm0=1:2 xmm1=3:4"},
     /* The legacy forms keep the upper halves. */
     {64, "660fefc0", "xmm0=1:2 ymm0=3:4 ymm15=5:6"}, {32, "0f28c1", "xmm1=1:2 ymm0=3:4 ymm1=5:6"},
+    /* Outside 64-bit code the upper eight registers are neither stored nor cleared. */
+    {32, "0fae23", "rax=7 ymm0=1:2 ymm7=3:4 ymm8=5:6 @6c0=1122334455667788"}, {32, "0fc723", "rax=7 xmm1=1:2 ymm0=1:2 ymm15=5:6 @6c0=1122334455667788"},
     {64, "0fae03", "rbx=20000400; rbx=20000408; rbx=20001f00"}, {64, "480fae03", "tags=ff fsw=3800 xmm15=1:2"}, {32, "0fae03", "tags=81"},
     {64, "d933", "tags=c1 fsw=3000 st0=0:0 st1=7fff:8000000000000000"}, {64, "66d933", "tags=ff"}, {32, "d933", "tags=ff"}, {16, "d933", "tags=ff"}, {16, "66dd33", "tags=ff"},
 };

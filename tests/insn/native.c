@@ -182,6 +182,23 @@ static void set_timer(unsigned seconds)
     setitimer(ITIMER_VIRTUAL, &t, NULL);
 }
 
+static bool all_zero(const u8 *p, size_t size)
+{
+    while (size && !*p)
+        p++, size--;
+    return !size;
+}
+
+/* XSTATE_BV: what is not in its initial state. XSAVE would tell the difference. */
+static u64 components(const struct insn_state *s)
+{
+    bool x87 = s->fx[0] != 0x7f || s->fx[1] != 3 || !all_zero(s->fx + 2, 22) || !all_zero(s->fx + 32, 128);
+    bool xmm = !all_zero(s->fx + 160, 256);
+    bool ymm = native.ymm_at && !all_zero(s->ymm[0], sizeof(s->ymm));
+
+    return (x87 ? COMPONENT_X87 : 0) | (xmm ? COMPONENT_SSE : 0) | (ymm ? COMPONENT_YMM : 0);
+}
+
 static void make_frame(const struct insn_case *test)
 {
     static const u8 order[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
@@ -189,7 +206,7 @@ static void make_frame(const struct insn_case *test)
     ucontext_t *f = &native.frame;
     greg_t *g = f->uc_mcontext.gregs;
     u64 cs = case_segment(test, SEG_CS).selector, ss = case_segment(test, SEG_SS).selector;
-    u64 components = COMPONENT_X87 | COMPONENT_SSE; /* the others become initial */
+    u64 xstate_bv = components(&test->in);
 
     *f = native.template;
     f->uc_mcontext.fpregs = (fpregset_t)native.fp;
@@ -199,11 +216,9 @@ static void make_frame(const struct insn_case *test)
     g[REG_EFL] = (greg_t)test->in.rflags;
     g[REG_CSGSFS] = (greg_t)(cs | ss << 48);
     memcpy(native.fp, test->in.fx, 464); /* what follows is the kernel's */
-    if (native.ymm_at) {
-        components |= COMPONENT_YMM;
+    if (native.ymm_at)
         memcpy(native.fp + native.ymm_at, test->in.ymm, sizeof(test->in.ymm));
-    }
-    memcpy(native.fp + XSTATE_BV, &components, 8);
+    memcpy(native.fp + XSTATE_BV, &xstate_bv, 8);
 }
 
 void native_run(const struct insn_case *test, struct insn_outcome *out)
