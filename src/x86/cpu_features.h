@@ -19,7 +19,7 @@ enum cpuid_register { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
 #define X86_FEATURES(F)                                                                                      \
     /* leaf 1, EDX */                                                                                        \
     F(FPU, "fpu", 1, 0, EDX, 0, DONE)                                                                        \
-    F(VME, "vme", 1, 0, EDX, 1, LATER)                                                                       \
+    F(VME, "vme", 1, 0, EDX, 1, DONE)                                                                        \
     F(DE, "de", 1, 0, EDX, 2, DONE)                                                                          \
     F(PSE, "pse", 1, 0, EDX, 3, DONE)                                                                        \
     F(TSC, "tsc", 1, 0, EDX, 4, DONE)                                                                        \

@@ -232,6 +232,13 @@ static inline bool vcpu_v86(const struct vcpu_state *s)
 {
     return s->rflags & FLAG_VM;
 }
+/* Whether VIF and VIP count: the processor looks at them at CPL 3 with IOPL < 3 alone (SDM 3A 2.3). */
+static inline bool vcpu_virtual_interrupts(const struct vcpu_state *s)
+{
+    if ((s->rflags & FLAG_IOPL) == FLAG_IOPL || !vcpu_protected(s))
+        return false;
+    return vcpu_v86(s) ? s->cr4 & CR4_VME : (s->cr4 & CR4_PVI) && vcpu_cpl(s) == 3;
+}
 static inline bool vcpu_long_mode(const struct vcpu_state *s)
 {
     return s->efer & EFER_LMA;

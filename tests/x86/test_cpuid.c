@@ -162,7 +162,7 @@ static void feature_leaves(void **opaque)
     query("max", 7, 1, out);
     assert_int_equal(out[EAX], 0);
     query("v2,vendor=AuthenticAMD", 0x80000001, 0, out);
-    assert_int_equal(out[EDX] & 0x0183f3ff, 0x0183f3fd); /* as leaf 1, VME not yet */
+    assert_int_equal(out[EDX] & 0x0183f3ff, 0x0183f3ff); /* as leaf 1 */
 }
 
 static void cache_and_topology_leaves(void **opaque)

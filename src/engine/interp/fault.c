@@ -5,6 +5,7 @@
 
 #include "engine/interp/mem.h"
 #include "engine/interp/segment.h"
+#include "engine/interp/system.h"
 #include "engine/interp/task.h"
 #include "machine/trace.h"
 
@@ -237,6 +238,29 @@ void interp_software_interrupt(struct interp *c, const struct cell *i, u8 vector
 {
     c->cell = i;
     deliver_once(c, i, kind, vector, 0, cell_next_rip(c, i));
+}
+
+/* Methods 5 and 6 of SDM 3B table 21-2: as in real mode, with the table at linear address 0 of the program. */
+void interp_redirected_interrupt(struct interp *c, const struct cell *i, u8 vector)
+{
+    struct vcpu_state *s = c->state;
+    struct stack st = interp_stack(c);
+    u64 old = interp_rflags(c);
+    bool virtual_if = (old & FLAG_IOPL) != FLAG_IOPL;
+    u32 entry;
+
+    c->cell = i;
+    trace_event(c, EVENT_SOFTWARE, vector, 0);
+    entry = (u32)interp_load_as(c, i, 3, vector * 4u, 4);
+    stack_push(c, i, &st, 2, virtual_if ? interp_virtual_image(c) : old);
+    stack_push(c, i, &st, 2, s->seg[SEG_CS].selector);
+    stack_push(c, i, &st, 2, cell_next_rip(c, i));
+    s->gpr[RSP] = st.sp;
+    interp_set_rflags(c, old & ~(u64)(FLAG_TF | FLAG_RF | (virtual_if ? FLAG_VIF : FLAG_IF)));
+    interp_load_real(c, SEG_CS, (u16)(entry >> 16));
+    s->rip = entry & 0xffff;
+    interp_mode_changed(c);
+    c->event_in_step = true;
 }
 
 /* SDM 3A table 6-4. */

@@ -25,5 +25,7 @@ void interp_deliver(struct interp *c, enum event_kind kind, u8 vector, u32 error
 
 /* INT n and its like, from a handler: as interp_deliver, but faults belong to the instruction of cell `i`. */
 void interp_software_interrupt(struct interp *c, const struct cell *i, u8 vector, enum event_kind kind);
+/* INT n of virtual-8086 mode that goes to the handler in the program's own vector table (CR4.VME). */
+void interp_redirected_interrupt(struct interp *c, const struct cell *i, u8 vector);
 
 #endif

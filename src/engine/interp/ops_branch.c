@@ -213,10 +213,31 @@ HANDLER(int3)
     interp_software_interrupt(c, i, VEC_BP, EVENT_SOFTWARE);
     END_LOOP;
 }
+/* Whether the TSS sends INT n of virtual-8086 mode to the program's own handler (SDM 3B 21.3.3): its bit in the map of 32
+   bytes below the I/O permission map is clear. */
+static bool redirected(struct interp *c, const struct cell *i, u8 vector)
+{
+    const struct seg *tr = &c->state->seg[SEG_TR];
+    u32 at;
+
+    if ((tr->attr & SEG_TYPE & ~TYPE_BUSY) != DESC_TSS32 || tr->limit < 0x67)
+        raise_gp(c, i, 0);
+    at = (u32)interp_load_system(c, i, tr->base + 0x66, 2) - 32 + vector / 8;
+    if (at > tr->limit)
+        raise_gp(c, i, 0);
+    return !(interp_load_system(c, i, tr->base + at, 1) >> vector % 8 & 1);
+}
+
 HANDLER(int_im)
 {
-    if ((s->rflags & FLAG_VM) && (s->rflags & FLAG_IOPL) != FLAG_IOPL)
-        raise_gp(c, i, 0);
+    if (s->rflags & FLAG_VM) {
+        if ((s->cr4 & CR4_VME) && redirected(c, i, (u8)i->imm)) {
+            interp_redirected_interrupt(c, i, (u8)i->imm);
+            END_LOOP;
+        }
+        if ((s->rflags & FLAG_IOPL) != FLAG_IOPL)
+            raise_gp(c, i, 0);
+    }
     interp_software_interrupt(c, i, (u8)i->imm, EVENT_SOFTWARE);
     END_LOOP;
 }

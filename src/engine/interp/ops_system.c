@@ -87,36 +87,81 @@ DEFINE_PORT(out_dx_ax, out, get16(s, RDX), port_size(i))
 
 /* ---- flags ---- */
 
+/*
+ * What CLI and STI change: IF where IOPL permits; else, at CPL 3, VIF with virtual interrupts on (CR4.VME in virtual-8086 mode,
+ * CR4.PVI elsewhere; SDM 3B 21.3.2, 21.4); else #GP(0).
+ */
+static u32 interrupt_flag(struct interp *c, const struct cell *i)
+{
+    const struct vcpu_state *s = c->state;
+
+    if (!vcpu_protected(s) || c->cpl <= iopl(s))
+        return FLAG_IF;
+    if (!vcpu_virtual_interrupts(s))
+        raise_gp(c, i, 0);
+    return FLAG_VIF;
+}
+
 HANDLER(cli)
 {
-    if (vcpu_protected(s) && c->cpl > iopl(s))
-        raise_gp(c, i, 0);
-    s->rflags &= ~(u64)FLAG_IF;
-    c->kick_mask = ~(u32)KICK_INTERRUPT;
+    s->rflags &= ~(u64)interrupt_flag(c, i);
+    if (!(s->rflags & FLAG_IF))
+        c->kick_mask = ~(u32)KICK_INTERRUPT;
     END_FALL;
 }
 
 HANDLER(sti)
 {
-    if (vcpu_protected(s) && c->cpl > iopl(s))
-        raise_gp(c, i, 0);
-    if (!(s->rflags & FLAG_IF))
-        s->sti_shadow = true;
-    s->rflags |= FLAG_IF;
-    c->kick_mask = ~0u;
+    u32 flag = interrupt_flag(c, i);
+
+    if (flag == FLAG_VIF) {
+        if (s->rflags & FLAG_VIP)
+            raise_gp(c, i, 0);
+    } else {
+        if (!(s->rflags & FLAG_IF))
+            s->sti_shadow = true;
+        c->kick_mask = ~0u;
+    }
+    s->rflags |= flag;
     END_LOOP_NEXT;
 }
 
-static void need_v86_iopl3(struct interp *c, const struct cell *i)
+bool interp_virtual_if(struct interp *c, const struct cell *i, unsigned size)
 {
-    if ((c->state->rflags & FLAG_VM) && iopl(c->state) != 3)
+    const struct vcpu_state *s = c->state;
+
+    if (!(s->rflags & FLAG_VM) || iopl(s) == 3)
+        return false;
+    if (!(s->cr4 & CR4_VME) || size != 2)
         raise_gp(c, i, 0);
+    return true;
+}
+
+u64 interp_virtual_flags(struct interp *c, const struct cell *i, u64 image)
+{
+    const u64 mask = FLAGS_ARITH | FLAG_DF | FLAG_NT;
+    u64 old = interp_rflags(c);
+
+    if ((image & FLAG_TF) || ((image & FLAG_IF) && (old & FLAG_VIP)))
+        raise_gp(c, i, 0);
+    return (old & ~(mask | FLAG_TF | FLAG_VIF)) | (image & mask) | (image & FLAG_IF ? FLAG_VIF : 0);
+}
+
+u64 interp_virtual_image(const struct interp *c)
+{
+    u64 flags = interp_rflags(c);
+
+    return (flags & ~(u64)FLAG_IF) | FLAG_IOPL | (flags & FLAG_VIF ? FLAG_IF : 0);
 }
 
 HANDLER(pushf)
 {
-    need_v86_iopl3(c, i);
-    push(s, c, i, cell_operand_size(i), interp_rflags(c) & ~(u64)(FLAG_VM | FLAG_RF));
+    unsigned size = cell_operand_size(i);
+
+    if (interp_virtual_if(c, i, size))
+        push(s, c, i, size, interp_virtual_image(c));
+    else
+        push(s, c, i, size, interp_rflags(c) & ~(u64)(FLAG_VM | FLAG_RF));
     NEXT;
 }
 
@@ -125,7 +170,13 @@ HANDLER(popf)
     unsigned size = cell_operand_size(i);
     u64 old = interp_rflags(c), mask = FLAGS_ARITH | FLAG_TF | FLAG_DF | FLAG_NT, image;
 
-    need_v86_iopl3(c, i);
+    if (interp_virtual_if(c, i, size)) {
+        struct stack st = interp_stack(c);
+
+        interp_set_rflags(c, interp_virtual_flags(c, i, stack_pop(c, i, &st, size)));
+        s->gpr[RSP] = st.sp;
+        END_LOOP_NEXT;
+    }
     if (size > 2)
         mask |= FLAG_AC | FLAG_ID;
     if (c->cpl <= iopl(s) || (s->rflags & FLAG_VM))

@@ -274,6 +274,9 @@ static bool step(struct interp *c)
             return false;
         interp_set_rflags(c, s->rflags);
     }
+    /* A virtual interrupt is pending and wanted: the monitor shall see to it (SDM 3B 21.3.2). */
+    if ((s->rflags & (FLAG_VIF | FLAG_VIP)) == (FLAG_VIF | FLAG_VIP) && vcpu_virtual_interrupts(s))
+        interp_fault(c, NULL, VEC_GP, 0);
     s->sti_shadow = s->mov_ss_shadow = false;
     s->rflags &= ~(u64)FLAG_RF;
     c->event_in_step = false;
@@ -355,7 +358,7 @@ static enum engine_exit run_loop(struct interp *c)
             return s->activity == VCPU_SHUTDOWN ? ENGINE_EXIT_SHUTDOWN : ENGINE_EXIT_HALT;
         if (c->left <= 0)
             return ENGINE_EXIT_BUDGET;
-        if (unlikely(shadowed || (s->rflags & (FLAG_TF | FLAG_RF)) || c->tracing)) {
+        if (unlikely(shadowed || (s->rflags & (FLAG_TF | FLAG_RF | FLAG_VIP)) || c->tracing)) {
             if (!step(c))
                 return ENGINE_EXIT_HOOK;
             continue;

@@ -4,6 +4,7 @@
 #include "engine/interp/segment.h"
 
 #include "engine/interp/mem.h"
+#include "engine/interp/system.h"
 #include "engine/interp/task.h"
 
 static bool real_or_v86(const struct interp *c)
@@ -644,10 +645,9 @@ static void iret_real(struct interp *c, const struct cell *i, unsigned size)
     struct vcpu_state *s = c->state;
     struct stack st = interp_stack(c);
     u64 rip, image, old = interp_rflags(c), mask;
+    bool virtual_if = interp_virtual_if(c, i, size);
     u16 selector;
 
-    if ((s->rflags & FLAG_VM) && (s->rflags & FLAG_IOPL) != FLAG_IOPL)
-        raise_gp(c, i, 0);
     s->nmi_masked = false;
     rip = stack_pop(c, i, &st, size);
     selector = (u16)stack_pop(c, i, &st, size);
@@ -659,8 +659,8 @@ static void iret_real(struct interp *c, const struct cell *i, unsigned size)
         mask |= FLAG_IOPL;
     if (size == 4)
         mask |= FLAG_RF | FLAG_AC | FLAG_ID;
+    interp_set_rflags(c, virtual_if ? interp_virtual_flags(c, i, image) : (old & ~mask) | (image & mask));
     s->gpr[RSP] = st.sp;
-    interp_set_rflags(c, (old & ~mask) | (image & mask));
     interp_load_real(c, SEG_CS, selector);
     s->rip = rip;
     interp_mode_changed(c);
