@@ -25,7 +25,8 @@ enum {
     KICK_SIPI = 1 << 3,
     KICK_EXIT =
         1 << 4, /* come out of engine->run with ENGINE_EXIT_KICK: timers, gate events, stop, hop, save */
-    KICK_FLUSH = 1 << 5, /* engine-private: caches must be dropped before the next instruction */
+    KICK_ENGINE =
+        1 << 5, /* the engine's own: something of the last instruction waits for the next boundary */
     KICK_SMI = 1 << 6,
 };
 

@@ -25,6 +25,7 @@ enum {
     HASH_BITS = 14,
     CODE_PAGES = 1 << 13, /* slots for pages with code; a full table empties the cache */
     CHUNK_SHIFT = 6,      /* 64 bytes of a page a bit of its bitmap */
+    MAX_CUTS = 64,        /* a full table is made anew from what is armed */
 };
 
 struct code_page {
@@ -42,6 +43,8 @@ struct block_cache {
     struct code_page pages[CODE_PAGES];
     unsigned npages;
     unsigned users;
+    u64 cuts[MAX_CUTS]; /* linear addresses of execute breakpoints (block_cut) */
+    unsigned ncuts;
     struct vm *vm;
     const struct interp_row *rows[OP_COUNT];
 };
@@ -274,6 +277,56 @@ void block_cache_put(struct block_cache *cache, struct vcpu *vcpu)
     free(cache);
 }
 
+/* ---- cuts ---- */
+
+static bool is_cut(const struct block_cache *cache, u64 lin)
+{
+    for (unsigned n = 0; n < cache->ncuts; n++)
+        if (cache->cuts[n] == lin)
+            return true;
+    return false;
+}
+
+static u64 code_linear(u32 mode, u64 cs_base, u64 rip)
+{
+    return (mode & MODE_CODE_MASK) == MODE_CODE64 ? rip : (u32)(cs_base + rip);
+}
+
+/* Kill the blocks that `lin` lies in. */
+static void kill_around(struct interp *c, u64 lin)
+{
+    for (unsigned h = 0; h < 1u << HASH_BITS; h++)
+        for (struct block *b = c->blocks->hash[h]; b; b = b->hash_next)
+            if (b->mode != BLOCK_DEAD && lin - code_linear(b->mode, b->cs_base, b->rip) < b->nbytes)
+                block_kill(c, b);
+}
+
+static void visit_armed(struct interp *c, void *opaque)
+{
+    struct block_cache *cache = opaque;
+    unsigned armed = c->debug.execute & c->debug.enabled;
+
+    for (unsigned n = 0; n < 4; n++)
+        if (armed >> n & 1 && cache->ncuts < MAX_CUTS && !is_cut(cache, c->state->dr[n]))
+            cache->cuts[cache->ncuts++] = c->state->dr[n];
+}
+
+void block_cut(struct interp *c, u64 lin)
+{
+    struct block_cache *cache = c->blocks;
+
+    if (is_cut(cache, lin))
+        return;
+    if (cache->ncuts == MAX_CUTS) {
+        cache_flush(cache, c);
+        cache->ncuts = 0;
+        for_each_interp(cache, visit_armed, cache);
+        return;
+    }
+    cache->cuts[cache->ncuts++] = lin;
+    kill_around(c, lin);
+}
+
 /* ---- building ---- */
 
 static u8 byte_register(unsigned n, bool rex)
@@ -413,11 +466,6 @@ static u8 *fetch_host(struct interp *c, u64 lin, struct mem_block **mem, u64 *of
     return r->read_block->host + *offset;
 }
 
-static u64 code_linear(const struct interp *c, const struct block *b, u64 rip)
-{
-    return (c->mode & MODE_CODE_MASK) == MODE_CODE64 ? rip : (u32)(b->cs_base + rip);
-}
-
 struct code_at {
     u8 *host; /* of the first byte; NULL: fetched from I/O */
     struct mem_block *mem;
@@ -432,7 +480,7 @@ static unsigned fetch_slowly(struct interp *c, const struct block *b, struct cod
     unsigned n;
 
     for (n = 0; n < X86_MAX_INSN && n < room; n++) {
-        u64 lin = code_linear(c, b, b->rip + n), offset;
+        u64 lin = code_linear(c->mode, b->cs_base, b->rip + n), offset;
         struct mem_block *mem;
         u8 *host;
 
@@ -481,15 +529,20 @@ static struct block *build(struct interp *c, struct code_at *at, u64 cs_base, u3
     b->mode = c->mode;
     b->page = BLOCK_NO_PAGE;
     b->page2 = BLOCK_NO_PAGE;
-    lin = code_linear(c, b, b->rip);
+    lin = code_linear(c->mode, b->cs_base, b->rip);
     limit_room = mode.code_size == X86_CODE64 ? UINT64_MAX : (u64)cs_limit - b->rip + 1;
     room = PAGE_SIZE - (lin & ~PAGE_MASK);
     if (room > limit_room)
         room = limit_room;
     if (room > 255 - X86_MAX_INSN)
         room = 255 - X86_MAX_INSN; /* cell.start is a byte */
+    b->cut = is_cut(cache, lin);
     while (!ended && at->host && b->ncells < BLOCK_MAX_CELLS) {
-        enum x86_decode_result r = x86_decode(&mode, at->host + b->nbytes, room - b->nbytes, &insn);
+        enum x86_decode_result r;
+
+        if (b->ncells && is_cut(cache, lin + b->nbytes))
+            break;
+        r = x86_decode(&mode, at->host + b->nbytes, room - b->nbytes, &insn);
 
         if (r == X86_DECODE_MORE)
             break;
@@ -545,12 +598,13 @@ static unsigned hash_of(const u8 *host, u64 rip)
 static bool second_page_matches(struct interp *c, const struct block *b)
 {
     struct mem_block *mem;
-    u64 offset, lin = code_linear(c, b, b->rip);
+    u64 offset, lin = code_linear(c->mode, b->cs_base, b->rip);
     u8 *host;
 
     if (b->page2 == BLOCK_NO_PAGE)
         return true;
-    host = fetch_host(c, code_linear(c, b, b->rip + (PAGE_SIZE - (lin & ~PAGE_MASK))), &mem, &offset);
+    host = fetch_host(c, code_linear(c->mode, b->cs_base, b->rip + (PAGE_SIZE - (lin & ~PAGE_MASK))), &mem,
+                      &offset);
     return host && ((u64)(uintptr_t)host & PAGE_MASK) == b->page2;
 }
 
@@ -571,7 +625,7 @@ struct block *block_lookup(struct interp *c)
     c->counters.lookups++;
     if (!code64 && rip > cs_limit)
         interp_fault(c, NULL, VEC_GP, 0);
-    at.host = fetch_host(c, code64 ? rip : (u32)(cs_base + rip), &at.mem, &at.mem_offset);
+    at.host = fetch_host(c, code_linear(c->mode, cs_base, rip), &at.mem, &at.mem_offset);
     h = hash_of(at.host, rip);
     for (link = &c->blocks->hash[h]; (b = *link); link = &b->hash_next) {
         while (b &&
@@ -588,7 +642,8 @@ struct block *block_lookup(struct interp *c)
         b->hash_next = c->blocks->hash[h];
         c->blocks->hash[h] = b;
     }
-    *j = (struct jump_entry){rip, b, c->generation};
+    if (!b->cut)
+        *j = (struct jump_entry){rip, b, c->generation};
     return b;
 }
 

@@ -15,6 +15,10 @@ void block_cache_put(struct block_cache *cache, struct vcpu *vcpu);
    from the loop only: it may throw every block away. */
 struct block *block_lookup(struct interp *c);
 
+/* An execute breakpoint is armed at a linear address: from now on a block ends before it, and nothing but block_lookup leads
+   to the one that begins there. Stays when the breakpoint goes, since it comes and goes with the guest's tasks. */
+void block_cut(struct interp *c, u64 lin);
+
 /* A copy of the first instruction of `block` that returns to the loop after it. Overwrites the previous such copy. */
 struct block *block_single(struct interp *c, const struct block *block);
 

@@ -14,6 +14,8 @@ enum { GATE_TASK = 5, GATE_INT16 = 6, GATE_TRAP16 = 7, GATE_INT32 = 14, GATE_TRA
 _Noreturn void interp_fault(struct interp *c, const struct cell *i, u8 vector, u32 error)
 {
     c->bounce.active = false;
+    if (i)
+        c->debug.hits = 0; /* the instruction has not happened */
     if (c->undo_pop) {
         c->undo_pop = false;
         c->state->gpr[RSP] = c->undo_sp;

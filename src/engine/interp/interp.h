@@ -11,6 +11,7 @@
  *   fault.c    raising and delivering exceptions and interrupts through the IDT
  *   segment.c  descriptors: loads, far transfers, IRET, checks
  *   task.c     hardware task switches
+ *   debug.c    breakpoints and debug exceptions
  *   ops_*.c    the handlers, by topic, each file with its table of rows
  *
  * Rules for a handler:
@@ -128,6 +129,11 @@ enum {
 
 enum { BLOCK_MAX_CELLS = 48 };
 
+enum {
+    ATTENTION_TRACE = 1 << 0,       /* somebody wants to see every instruction */
+    ATTENTION_BREAKPOINTS = 1 << 1, /* an execute breakpoint is enabled */
+};
+
 struct block {
     u64 rip; /* of the first instruction */
     u64 cs_base;
@@ -138,6 +144,7 @@ struct block {
     u32 offset; /* of the code in its page */
     u16 ncells; /* instructions; one more cell follows, which ends the block if it does not end with a branch */
     u16 nbytes;
+    bool cut; /* an execute breakpoint is or was at its start: found by block_lookup alone */
     struct block
         *link[2]; /* where the branch goes, where it falls through: blocks of the same page, or NULL */
     struct block *hash_next;
@@ -220,7 +227,7 @@ struct interp {
     bool yield;           /* PAUSE was executed and other vCPUs wait for their turn */
     struct cell *patched; /* whose handler is interp_op_leave for the moment, instead of patched_fn */
     interp_fn *patched_fn;
-    bool tracing;           /* somebody wants to see every instruction */
+    u8 attention;           /* ATTENTION_*: what the loop looks at before every way to a block */
     bool traced;            /* and has seen the next one */
     i64 step_rest;          /* budget put aside while one instruction is stepped */
     bool event_in_step;     /* the instruction being stepped delivered an event itself: no single-step trap */
@@ -234,6 +241,15 @@ struct interp {
     struct tlb_entry tlbs[TLB_COUNT][TLB_ENTRIES];
     struct jump_entry jump[JUMP_ENTRIES];
     struct block_cache *blocks; /* block.c */
+    /* Debug registers, taken apart (debug.c). The masks have bit n for DRn. */
+    struct {
+        u8 enabled;
+        u8 execute, write, read, ports; /* what each watches, enabled or not */
+        u8 access, io;                  /* enabled ones for data, for ports */
+        u64 first[4], last[4];          /* the bytes or ports */
+        u64 hits;                       /* traps of the instruction under way, as bits of DR6 */
+        u64 seen[6];                    /* what all this was made from */
+    } debug;
     struct {
         u64 blocks_built, blocks_killed, cache_flushes, tlb_misses, tlb_flushes, lookups;
     } counters;

@@ -3,6 +3,8 @@
  */
 #include "engine/interp/mem.h"
 
+#include "engine/interp/debug.h"
+
 /* ---- segmentation (SDM 3A 5.3, 5.5, 5.6) ---- */
 
 static _Noreturn void segment_fault(struct interp *c, const struct cell *i, unsigned seg)
@@ -307,6 +309,8 @@ static void tlb_open_write(struct interp *c, struct tlb_entry *e, u64 page, cons
 
     if (!r || !r->write_block || r->write_block != r->read_block || r->write_offset != r->read_offset)
         return;
+    if (unlikely(c->debug.access) && interp_debug_page(c, page))
+        return;
     offset = phys - r->start + r->write_offset;
     mem_block_set_dirty(r->write_block, offset);
     if (mem_block_marks(r->write_block, offset) & (PAGE_CODE | PAGE_TABLE))
@@ -366,7 +370,8 @@ static struct tlb_entry *translate(struct interp *c, const struct cell *i, unsig
     e->tag_read = page | TLB_SLOW;
     e->tag_write = page | TLB_INVALID;
     if (r && r->read_block) {
-        e->tag_read = page;
+        if (likely(!c->debug.access) || !interp_debug_page(c, page))
+            e->tag_read = page;
         e->addend = (u64)(uintptr_t)r->read_block->host + (w.phys - r->start) + r->read_offset - page;
     }
     if (access == MEM_WRITE) {
@@ -492,9 +497,13 @@ static u64 page_load(struct interp *c, const struct cell *i, const struct tlb_en
                      unsigned size)
 {
     u64 phys = (e->phys & PAGE_MASK) | (lin & ~PAGE_MASK), value;
+    const struct mem_range *r;
 
     if (!(e->tag_read & ~PAGE_MASK))
         return host_load((const void *)(uintptr_t)(lin + e->addend), size);
+    r = memory_find(c->memory, phys);
+    if (r && r->read_block) /* a data breakpoint watches the page */
+        return host_load(r->read_block->host + (phys - r->start) + r->read_offset, size);
     value = vcpu_mmio_read(c->vcpu, phys, size);
     interp_look_up_after(c, i);
     return value;
@@ -546,6 +555,8 @@ static void load_any(struct interp *c, const struct cell *i, unsigned rights, u6
     struct tlb_entry scratch;
 
     check_both_pages(c, i, rights, lin, size, MEM_READ);
+    if (unlikely(c->debug.access))
+        interp_debug_access(c, i, lin, linear_after(c, lin, size - 1), MEM_READ);
     while (size) {
         const struct tlb_entry *e = translate(c, i, rights, lin, MEM_READ, &scratch);
         unsigned room = PAGE_SIZE - (unsigned)(lin & ~PAGE_MASK), n = size < 8 ? size : 8;
@@ -567,6 +578,8 @@ static void store_any(struct interp *c, const struct cell *i, unsigned rights, u
     struct tlb_entry scratch;
 
     check_both_pages(c, i, rights, lin, size, MEM_WRITE);
+    if (unlikely(c->debug.access))
+        interp_debug_access(c, i, lin, linear_after(c, lin, size - 1), MEM_WRITE);
     while (size) {
         const struct tlb_entry *e = translate(c, i, rights, lin, MEM_WRITE, &scratch);
         unsigned room = PAGE_SIZE - (unsigned)(lin & ~PAGE_MASK), n = size < 8 ? size : 8;

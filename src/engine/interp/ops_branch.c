@@ -4,6 +4,7 @@
  * A direct target is in the cell, cut to the operand size when it was decoded. A target
  * beyond the CS limit, or not canonical, raises #GP(0) on the branch.
  */
+#include "engine/interp/debug.h"
 #include "engine/interp/fault.h"
 #include "engine/interp/ops.h"
 #include "engine/interp/segment.h"
@@ -244,13 +245,16 @@ HANDLER(int_im)
 HANDLER(into)
 {
     if (!(c->flags & PACKED_OF))
-        END_LOOP_NEXT;
+        END_FALL;
     interp_software_interrupt(c, i, VEC_OF, EVENT_SOFTWARE);
     END_LOOP;
 }
-HANDLER(int1) /* a trap that ignores the gate's DPL (SDM 2, INT1) */
+/* A trap that ignores the gate's DPL (SDM 2, INT1) and has no bit in DR6. It takes along what a MOV-SS shadow held back. */
+HANDLER(int1)
 {
     interp_software_interrupt(c, i, VEC_DB, EVENT_TRAP);
+    interp_debug_registers(c, s->pending_debug);
+    s->pending_debug = 0;
     END_LOOP;
 }
 

@@ -6,6 +6,7 @@
  * its block, which counts one; further iterations are taken from the budget here. Runs inside one page of RAM, forwards,
  * are done at once.
  */
+#include "engine/interp/debug.h"
 #include "engine/interp/ops.h"
 #include "engine/interp/system.h"
 
@@ -75,6 +76,7 @@ repeat(struct vcpu_state *s, struct interp *c, const struct cell *i, unsigned cl
 
         if (any && (c->left <= before || (vcpu_kicked(c->vcpu) & c->kick_mask))) {
             s->rip = cell_rip(c, i); /* to be continued */
+            s->rflags |= FLAG_RF;    /* without meeting its breakpoint again (SDM 3B 18.3.1.1) */
             c->left -= before;
             c->undo_flags = false;
             return;
@@ -131,7 +133,7 @@ static u64 page_run(u64 tag, u64 lin, u64 count, unsigned size)
 /* Whether bulk runs are possible at all: forwards, no segment limits to look at, no address wrap inside a page. */
 static bool bulk_allowed(const struct vcpu_state *s, const struct interp *c, const struct cell *i)
 {
-    if (s->rflags & FLAG_DF || c->tracing)
+    if (s->rflags & FLAG_DF || c->attention & ATTENTION_TRACE)
         return false;
     return (c->mode & MODE_CODE_MASK) == MODE_CODE64
                ? !(i->flags & CELL_ADDR32)
@@ -265,6 +267,7 @@ static bool ins_step(struct vcpu_state *s, struct interp *c, const struct cell *
     lin = destination(s, c, i, size, MEM_WRITE);
     interp_probe(c, i, lin, size, MEM_WRITE); /* a read of a port cannot be taken back */
     value = vcpu_port_read(c->vcpu, port, size);
+    interp_debug_port(c, i, port, size);
     interp_store_slow(c, i, lin, size, value);
     advance(s, i, RDI, step_of(s, size));
     return true;
@@ -275,6 +278,7 @@ static bool outs_step(struct vcpu_state *s, struct interp *c, const struct cell 
 
     value = (u32)interp_load_slow(c, i, source(s, c, i, size), size);
     vcpu_port_write(c->vcpu, port, size, value);
+    interp_debug_port(c, i, port, size);
     advance(s, i, RSI, step_of(s, size));
     return true;
 }

@@ -2,6 +2,7 @@
  * Instructions of the system: ports, flags with privileges, control and debug registers, descriptor tables, MSRs, time,
  * fast system calls, TLB and cache control, CPUID, random numbers.
  */
+#include "engine/interp/debug.h"
 #include "engine/interp/fault.h"
 #include "engine/interp/ops.h"
 #include "engine/interp/segment.h"
@@ -51,6 +52,7 @@ static void port_in(struct vcpu_state *s, struct interp *c, const struct cell *i
     c->cell = i;
     interp_check_port(c, i, port, size);
     value = vcpu_port_read(c->vcpu, port, size);
+    interp_debug_port(c, i, port, size);
     if (size == 1)
         set8(s, 0, (u8)value);
     else
@@ -62,6 +64,7 @@ static void port_out(struct vcpu_state *s, struct interp *c, const struct cell *
     c->cell = i;
     interp_check_port(c, i, port, size);
     vcpu_port_write(c->vcpu, port, size, size == 4 ? get32(s, RAX) : size == 2 ? get16(s, RAX) : get8(s, 0));
+    interp_debug_port(c, i, port, size);
 }
 
 static unsigned port_size(const struct cell *i)
@@ -332,6 +335,7 @@ static void write_cr4(struct interp *c, const struct cell *i, u64 value)
     if (pae_paging(s->cr0, value, s->efer) && (changed & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP)))
         load_pdptrs(c, i, s->cr3);
     s->cr4 = value;
+    interp_debug_changed(c);
     if (changed &
         (CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_LA57 | CR4_PKE | CR4_PKS))
         interp_tlb_flush(c, false);
@@ -424,7 +428,7 @@ HANDLER(clts)
     END_LOOP_NEXT;
 }
 
-/* ---- debug registers (SDM 3B 17.2) ---- */
+/* ---- debug registers (SDM 3B 18.2) ---- */
 
 static unsigned debug_register(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
@@ -436,8 +440,7 @@ static unsigned debug_register(struct vcpu_state *s, struct interp *c, const str
         n += 2;
     need_cpl0(c, i);
     if (s->dr[7] & DR7_GD) {
-        s->dr[6] |= DR6_BD;
-        s->dr[7] &= ~(u64)DR7_GD;
+        interp_debug_registers(c, DR6_BD);
         interp_fault(c, i, VEC_DB, 0);
     }
     return n;
@@ -460,10 +463,12 @@ HANDLER(mov_to_dr)
     if (n >= 6 && value >> 32)
         raise_gp(c, i, 0);
     if (n == 6)
-        value = (value & 0xe00f) | 0xffff0ff0;
+        value = (value & DR6_TRAPS) | DR6_ONES;
     else if (n == 7)
-        value = (value & 0xffff2bff) | 0x400;
+        value = (value & DR7_WRITABLE) | DR7_ONES;
     s->dr[n] = value;
+    if (n != 6)
+        interp_debug_changed(c);
     END_LOOP_NEXT;
 }
 
@@ -749,6 +754,14 @@ enum {
     ATTR_DATA = SEG_G | SEG_DB | SEG_P | SEG_S | SEG_WRITE | SEG_ACCESSED,
 };
 
+/* SYSCALL and SYSRET look at TF when they are done: one masked by IA32_FMASK is not met, and the one that SYSRET brings
+   back counts for SYSRET itself, as if SYSCALL had just been executed. run.c leaves them alone. */
+static void step_if_tf(struct vcpu_state *s, struct interp *c, const struct cell *i)
+{
+    if (s->rflags & FLAG_TF)
+        interp_debug_hit(c, i, DR6_BS);
+}
+
 HANDLER(syscall)
 {
     u16 selector = (u16)(s->star >> 32 & 0xfffc);
@@ -770,6 +783,7 @@ HANDLER(syscall)
     s->seg[SEG_CS] = flat_segment(selector, lma ? ATTR_CODE64 : ATTR_CODE32);
     s->seg[SEG_SS] = flat_segment((u16)(selector + 8), ATTR_DATA);
     interp_set_rflags(c, flags);
+    step_if_tf(s, c, i);
     interp_mode_changed(c);
     END_LOOP;
 }
@@ -790,6 +804,7 @@ HANDLER(sysret)
     s->seg[SEG_SS] = flat_segment((u16)((selector + 8) | 3), ATTR_DATA | SEG_DPL);
     s->rip = target;
     interp_set_rflags(c, lma ? (s->gpr[R11] & 0x3c7fd7) : interp_rflags(c) | FLAG_IF);
+    step_if_tf(s, c, i);
     interp_mode_changed(c);
     END_LOOP;
 }

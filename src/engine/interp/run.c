@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "engine/interp/block.h"
+#include "engine/interp/debug.h"
 #include "engine/interp/engine.h"
 #include "engine/interp/fault.h"
 #include "engine/interp/flags.h"
@@ -59,9 +60,9 @@ static ALWAYS_INLINE struct block *next_by_rip(struct vcpu_state *s, struct inte
             TAIL next->cells[0].fn(s, c, next->cells);                                                       \
         }                                                                                                    \
         s->rip = target;                                                                                     \
+        c->link_which = which;                                                                               \
         if (((s->rip ^ b->rip) & PAGE_MASK) == 0) {                                                          \
             c->link_from = b;                                                                                \
-            c->link_which = which;                                                                           \
             return;                                                                                          \
         }                                                                                                    \
         CHAIN_BY_RIP(b);                                                                                     \
@@ -202,6 +203,7 @@ static void service_events(struct interp *c, bool shadowed)
         interp_tlb_flush(c, false);
         interp_set_rflags(c, s->rflags);
         interp_mode_changed(c);
+        interp_debug_changed(c);
         c->link_from = NULL;
     }
     if (kick & KICK_NMI) {
@@ -239,14 +241,33 @@ static void finish_event(struct interp *c)
                    s->event_vector, s->event_error);
 }
 
-/* Debug traps that the last instruction left: before NMI and interrupts (SDM 3A table 6-2). */
-static void deliver_debug(struct interp *c)
+/* #DB for the traps of the last instruction, unless a MOV-SS shadow holds them back (SDM 3A 6.8.3). */
+static void debug_trap(struct interp *c)
 {
     struct vcpu_state *s = c->state;
 
-    s->dr[6] |= s->pending_debug;
+    if (!s->pending_debug || s->mov_ss_shadow)
+        return;
+    if (s->activity == VCPU_HALTED)
+        s->activity = VCPU_RUNNING;
+    interp_debug_registers(c, s->pending_debug);
     s->pending_debug = 0;
     interp_deliver(c, EVENT_TRAP, VEC_DB, 0);
+    /* Its pushes may have met a breakpoint themselves, for ever: that uses up the budget. */
+    if (c->debug.hits && c->left > 0)
+        c->left--;
+}
+
+/* Whether an instruction that began with TF set ends with a single-step trap (SDM 3B 18.3.1.4). */
+static bool single_steps(const struct interp *c, unsigned op)
+{
+    const struct vcpu_state *s = c->state;
+
+    /* Delivery of an event has cleared TF; after MOV SS the next instruction's trap stands for both. */
+    if (c->event_in_step || s->mov_ss_shadow || op == OP_SYSCALL || op == OP_SYSRET)
+        return false;
+    /* IA32_DEBUGCTL.BTF: branches that were taken only (SDM 3B 18.4.3). */
+    return !(s->debugctl & DEBUGCTL_BTF) || ((x86_ops[op].attributes & X86_OP_BRANCH) && !c->link_which);
 }
 
 static void end_step(struct interp *c)
@@ -283,6 +304,7 @@ static bool step(struct interp *c)
     b = block_lookup(c);
     c->block = block_single(c, b);
     c->link_from = NULL;
+    c->link_which = 0;
     /* With a budget of one, nothing chains. */
     c->step_rest = c->left - 1;
     c->run_budget -= c->step_rest;
@@ -293,13 +315,10 @@ static bool step(struct interp *c)
     c->cell = NULL;
     c->traced = false;
     c->link_from = NULL;
-    if (trap && !c->event_in_step &&
-        !s->mov_ss_shadow) { /* after MOV SS the next instruction's trap stands for both */
-        if (s->activity == VCPU_HALTED)
-            s->activity = VCPU_RUNNING;
-        s->pending_debug |= 1 << 14; /* BS */
-        deliver_debug(c);
-    }
+    interp_debug_collect(c);
+    if (trap && single_steps(c, c->block->cells[0].op))
+        s->pending_debug |= DR6_BS;
+    debug_trap(c);
     return true;
 }
 
@@ -307,9 +326,24 @@ static bool step(struct interp *c)
 static bool linkable(const struct block *from, const struct block *to)
 {
     return from->mode == to->mode && from->cs_base == to->cs_base && from->cs_limit == to->cs_limit &&
-           from->page == to->page && to->page != BLOCK_NO_PAGE && from->page2 == BLOCK_NO_PAGE &&
+           from->page == to->page && to->page != BLOCK_NO_PAGE && !to->cut && from->page2 == BLOCK_NO_PAGE &&
            to->page2 == BLOCK_NO_PAGE &&
            (((from->cs_base + from->rip) ^ (to->cs_base + to->rip)) & PAGE_MASK) == 0;
+}
+
+/* #DB for an execute breakpoint at the next instruction: a fault, with RF as it is (SDM 3B 18.3.1.1). After MOV SS there is
+   none. */
+static bool code_breakpoint(struct interp *c)
+{
+    struct vcpu_state *s = c->state;
+    u64 hit = s->rflags & FLAG_RF || s->mov_ss_shadow ? 0 : interp_debug_code(c);
+
+    if (!hit)
+        return false;
+    interp_debug_registers(c, hit);
+    interp_deliver(c, EVENT_TRAP, VEC_DB, 0);
+    c->left--; /* as every fault */
+    return true;
 }
 
 static enum engine_exit run_loop(struct interp *c)
@@ -333,7 +367,7 @@ static enum engine_exit run_loop(struct interp *c)
     }
     c->unwind = &unwind;
     for (;;) {
-        bool shadowed = s->sti_shadow || s->mov_ss_shadow;
+        bool shadowed;
         struct block *b;
 
         /* Before all other reasons to come out: the end of the turn is part of what a deterministic machine does, and must
@@ -344,24 +378,30 @@ static enum engine_exit run_loop(struct interp *c)
         }
         if (unlikely(s->event_pending))
             finish_event(c);
-        if (unlikely(s->pending_debug))
-            deliver_debug(c);
-        if (unlikely((vcpu_kicked(c->vcpu) & c->kick_mask) || s->nmi_pending)) {
+        if (unlikely((vcpu_kicked(c->vcpu) & c->kick_mask) || s->nmi_pending || s->pending_debug)) {
+            interp_debug_collect(c);
+            debug_trap(c);
             if (vcpu_kicked(c->vcpu) & KICK_EXIT)
                 return ENGINE_EXIT_KICK;
             if (c->left > 0)
-                service_events(c, shadowed);
-            if (s->pending_debug)
-                continue;
+                service_events(c, s->sti_shadow || s->mov_ss_shadow);
+            if (unlikely((s->pending_debug || c->debug.hits) && !s->mov_ss_shadow && c->left > 0))
+                continue; /* the delivery itself has met a data breakpoint or a TSS with the T bit */
         }
         if (unlikely(s->activity != VCPU_RUNNING))
             return s->activity == VCPU_SHUTDOWN ? ENGINE_EXIT_SHUTDOWN : ENGINE_EXIT_HALT;
         if (c->left <= 0)
             return ENGINE_EXIT_BUDGET;
-        if (unlikely(shadowed || (s->rflags & (FLAG_TF | FLAG_RF | FLAG_VIP)) || c->tracing)) {
-            if (!step(c))
-                return ENGINE_EXIT_HOOK;
-            continue;
+        shadowed = s->sti_shadow || s->mov_ss_shadow;
+        if (unlikely(shadowed || (s->rflags & (FLAG_TF | FLAG_RF | FLAG_VIP)) || c->attention)) {
+            if (c->attention & ATTENTION_BREAKPOINTS && code_breakpoint(c))
+                continue;
+            if (shadowed || (s->rflags & (FLAG_TF | FLAG_VIP)) || c->attention & ATTENTION_TRACE) {
+                if (!step(c))
+                    return ENGINE_EXIT_HOOK;
+                continue;
+            }
+            s->rflags &= ~(u64)FLAG_RF;
         }
         b = block_lookup(c);
         if (c->link_from && linkable(c->link_from, b))
@@ -387,12 +427,16 @@ static enum engine_exit interp_run(struct vcpu *vcpu, u64 max_insns)
 
     c->run_budget = c->left = max_insns > INT64_MAX ? INT64_MAX : (i64)max_insns;
     c->cell = NULL;
-    c->tracing = vcpu->vm->trace && vcpu->vm->trace->insn;
+    c->attention &= ~ATTENTION_TRACE;
+    if (vcpu->vm->trace && vcpu->vm->trace->insn)
+        c->attention |= ATTENTION_TRACE;
     interp_set_rflags(c, s->rflags);
     interp_mode_changed(c);
+    interp_debug_changed(c);
     interp_fp_enter(c);
     reason = run_loop(c);
     interp_fp_leave(c);
+    interp_debug_collect(c);
     s->rflags = interp_rflags(c);
     s->icount += (u64)(c->run_budget - c->left);
     c->run_budget = c->left = 0;

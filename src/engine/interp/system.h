@@ -21,8 +21,4 @@ u64 interp_virtual_image(const struct interp *c);
 /* The PDPTE registers that PAE paging loads with CR3; a reserved bit in a present one raises #GP(error). */
 void interp_read_pdptrs(struct interp *c, const struct cell *i, u64 cr3, u32 error, u64 entries[4]);
 
-/* Debug registers (SDM 3B 18.2). */
-enum { DR7_GD = 1 << 13, DR6_BD = 1 << 13 };
-enum { DR7_LOCAL = 0x155, DR6_BT = 1 << 15 }; /* L0..L3 and LE; task switch */
-
 #endif

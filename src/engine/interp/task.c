@@ -8,6 +8,7 @@
  */
 #include "engine/interp/task.h"
 
+#include "engine/interp/debug.h"
 #include "engine/interp/mem.h"
 #include "engine/interp/segment.h"
 #include "engine/interp/system.h"
@@ -303,6 +304,7 @@ static void switch_task(struct interp *c, const struct cell *i, struct seg tss, 
     s->seg[SEG_TR] = tss;
     s->cr0 |= CR0_TS;
     s->dr[7] &= ~(u64)DR7_LOCAL;
+    interp_debug_changed(c);
     if (new_cr3) {
         if (s->cr4 & CR4_PAE)
             memcpy(s->pdptr, pdptr, sizeof(pdptr));
