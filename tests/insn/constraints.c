@@ -152,10 +152,9 @@ static void return_address(struct insn_case *test, struct random *r, u64 linear)
 
 static void flags_image(struct insn_case *test, struct random *r, u64 linear)
 {
-    u64 flags = random_next(r) & 0xcd5;
+    u64 flags = random_next(r) >> 20 & (random_chance(r, 2) ? UINT64_MAX : FLAGS_ARITH | FLAG_DF);
 
-    test->in.gpr[RSP] = segment_offset(test, SEG_SS, DATA_BASE + 0x1800 + random_below(r, 0x7f0));
-    poke64(test, case_segment_base(test, SEG_SS) + test->in.gpr[RSP], flags | FLAG_IF);
+    poke64(test, case_segment_base(test, SEG_SS) + test->in.gpr[RSP], flags);
 }
 
 static void decimal(struct insn_case *test, struct random *r, u64 linear)
@@ -309,7 +308,7 @@ static const struct {
     {"RDPKRU",    NULL,    "rCX must be 0", index_zero},
     {"WRPKRU",    NULL,    "rCX must be 0", index_zero},
     {"RET",       NULL,    "a return address in the code pages", NULL, return_address},
-    {"POPF",      NULL,    "no single-stepping, nested task or alignment check in this program", NULL, flags_image},
+    {"POPF",      NULL,    "flags that user mode may set, and all others", NULL, flags_image},
     {"FBLD",      NULL,    "decimal digits", NULL, decimal},
     {"LDMXCSR",   NULL,    "no reserved bits", NULL, control_word},
     {"VLDMXCSR",  NULL,    "no reserved bits", NULL, control_word},

@@ -190,8 +190,8 @@ bool generate_from(const struct encoded *e, u8 mode, u64 seed, struct insn_case 
             test->in.gpr[n] &= 0xffffffff;
     }
     test->in.rip = choose_place(test, &r);
-    test->in.rflags =
-        (random_next(&r) & FLAGS_ARITH) | FLAG_ONE | FLAG_IF | (random_chance(&r, 4) ? FLAG_DF : 0);
+    test->in.rflags = (random_next(&r) & FLAGS_ARITH) | FLAG_ONE | FLAG_IF |
+                      (random_chance(&r, 4) ? FLAG_DF : 0) | (random_chance(&r, 40) ? FLAG_TF : 0);
     random_fx(&r, test->in.fx);
     random_ymm(&r, &test->in);
 

@@ -4,13 +4,16 @@
  *
  *   native.c     the native leg: sigreturn into the instruction, a signal handler takes the outcome
  *   guest.c      the other leg: a VM in long mode, user mode, no devices
- *   segments.c   the segment registers of both
+ *   case.c       what both legs make of a case: segments, registers
  *   encode.c     bytes of an instruction from its row in the opcode table
  *   values.c     edge values
  *   generate.c   state around the bytes: registers from edge values, memory operands aimed into the data window
  *   constraints.c what some instructions need besides, so that they do more than fault
  *   exclusions.c what cannot be compared so, and why
  *   cases.c      cases written by hand
+ *   text.c       cases as text, read and written
+ *   compare.c    what differs between two outcomes
+ *   shrink.c     from a failing case to a minimal one
  *   test_insn.c  runs them all, reports the rows that have no case; runs one case again by hand
  */
 #ifndef TESTS_INSN_H
@@ -92,6 +95,11 @@ struct insn_outcome {
 };
 enum { VECTOR_TIMEOUT = 256 };
 
+/* Find the row of the bytes. false: there is none, or it is longer or shorter. */
+bool case_decode(struct insn_case *test);
+bool x86_is_prefix(u8 byte, u8 mode);
+/* What of a general register counts. */
+u64 case_register_mask(const struct insn_case *test, unsigned n);
 /* A segment register of the case. The base is what counts in the mode. */
 struct seg case_segment(const struct insn_case *test, unsigned n);
 u64 case_segment_base(const struct insn_case *test, unsigned n);
@@ -194,7 +202,19 @@ u64 flags_ignored(const struct insn_case *test);
 /* MXCSR bits that are not compared after this outcome. */
 u32 mxcsr_ignored(const struct insn_case *test, const struct insn_outcome *host);
 
-/* Cases written by hand: bytes in hexadecimal, and the states that they meet (cases.c). */
+/* ---- cases as text (text.c) ---- */
+
+extern const char *const register_names[16];
+/* Hexadecimal; returns how many. What cannot be read ends the program, here and below. */
+unsigned text_read_bytes(const char *text, u8 *to, unsigned max);
+void text_read_case(unsigned bits, const char *code, const char *setup, struct insn_case *test);
+/* The state only; the outcome's data will be in `data`. */
+void text_read_outcome(const char *text, const struct insn_case *test, struct insn_outcome *out,
+                       u8 data[DATA_WRITABLE]);
+void text_write_case(FILE *to, const struct insn_case *test);
+void text_write_outcome(FILE *to, const struct insn_case *test, const struct insn_outcome *out);
+
+/* Cases written by hand: bytes in hexadecimal, and the states that they meet. */
 struct written_case {
     u8 bits; /* 64, 32 or 16 */
     const char *code;
@@ -202,7 +222,19 @@ struct written_case {
 };
 extern const struct written_case written_cases[];
 extern const size_t written_case_count;
-/* Make a case of one of the states. false: there are not so many. Stops the program when the text cannot be read. */
+/* Make a case of one of the states. false: there are not so many. */
 bool written_case_make(const struct written_case *text, unsigned variant, struct insn_case *test);
+
+/* ---- outcomes ---- */
+
+/* What is compared of RFLAGS. Not RF, which the kernel changes. */
+#define FLAGS_COMPARED                                                                                       \
+    ((u64)(FLAGS_ARITH | FLAG_TF | FLAG_IF | FLAG_DF | FLAG_IOPL | FLAG_NT | FLAG_AC | FLAG_ID))
+/* How many things differ; says which, if asked. */
+unsigned outcome_compare(const struct insn_case *test, const struct insn_outcome *host,
+                         const struct insn_outcome *guest, bool print);
+void print_bytes(const u8 *p, unsigned n);
+/* Simplify a case as long as `holds` is true of it. */
+void shrink(struct insn_case *test, bool (*holds)(const struct insn_case *test, void *opaque), void *opaque);
 
 #endif

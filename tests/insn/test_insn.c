@@ -7,6 +7,7 @@
  *   test_insn --seed S                      other ones
  *   test_insn --only MNEMONIC [--count N]   of some rows
  *   test_insn --run MODE BYTES SEED         one case again, as a failing one prints itself
+ *   test_insn --case MODE BYTES STATE       a case as text, as in cases.c
  *   test_insn --coverage                    rows without a case, and why
  */
 #include <setjmp.h>
@@ -30,207 +31,73 @@ static struct {
 
 static const unsigned bits_of_mode[] = {16, 32, 64};
 
-/* ---- comparing ---- */
+/* ---- one case ---- */
 
-static void print_bytes(const u8 *p, unsigned n)
+static bool fails(const struct insn_case *test, void *opaque)
 {
-    while (n--)
-        printf("%02x", *p++);
+    struct insn_outcome host, guest;
+
+    native_run(test, &host);
+    guest_run(run.guest, test, &guest);
+    return outcome_compare(test, &host, &guest, false);
 }
 
-static void print_case(const struct insn_case *test)
+/* The case as its seed makes it; what differs in the least of it that still fails, as a line of cases.c. */
+static void report(const struct insn_case *failing)
 {
-    const struct x86_op_info *info = &x86_ops[test->insn.op];
+    const struct x86_op_info *info = &x86_ops[failing->insn.op];
+    struct insn_outcome host, guest;
+    struct insn_case test = *failing;
 
-    printf("%s %s: test_insn --run %u ", info->mnemonic, info->operands, bits_of_mode[test->mode]);
-    print_bytes(test->code, test->length);
-    printf(" %#llx\n", (unsigned long long)test->seed);
-}
-
-struct comparison {
-    const struct insn_case *test;
-    bool print; /* say what differs */
-    unsigned differences;
-};
-
-static void differs(struct comparison *c, const char *what, u64 in, u64 host, u64 guest)
-{
-    c->differences++;
-    if (c->print)
-        printf("    %-8s was %016llx: CPU %016llx, interpreter %016llx\n", what, (unsigned long long)in,
-               (unsigned long long)host, (unsigned long long)guest);
-}
-static void compare64(struct comparison *c, const char *what, u64 in, u64 host, u64 guest)
-{
-    if (host != guest)
-        differs(c, what, in, host, guest);
-}
-static void compare_bytes(struct comparison *c, const char *what, const u8 *in, const u8 *host,
-                          const u8 *guest, unsigned size)
-{
-    if (!memcmp(host, guest, size))
-        return;
-    c->differences++;
-    if (!c->print)
-        return;
-    printf("    %-8s was ", what);
-    print_bytes(in, size);
-    printf(": CPU ");
-    print_bytes(host, size);
-    printf(", interpreter ");
-    print_bytes(guest, size);
-    printf("\n");
-}
-
-static void compare_register(struct comparison *c, const char *kind, unsigned n, const u8 *in, const u8 *host,
-                             const u8 *guest, unsigned size)
-{
-    char name[8];
-
-    if (!memcmp(host, guest, size))
-        return;
-    snprintf(name, sizeof(name), "%s%u", kind, n);
-    compare_bytes(c, name, in, host, guest, size);
-}
-
-static unsigned vector_registers(const struct insn_case *test)
-{
-    return test->mode == X86_CODE64 ? 16 : 8;
-}
-
-static void compare_fx(struct comparison *c, const u8 *in, const u8 *host, const u8 *guest, u32 mxcsr_mask)
-{
-    static const struct {
-        const char *name;
-        u8 at, size;
-    } fields[] = {{"fcw", 0, 2}, {"fsw", 2, 2},  {"tags", 4, 1},  {"fop", 6, 2},
-                  {"fip", 8, 8}, {"fdp", 16, 8}, {"mxcsr", 24, 4}};
-
-    for (unsigned n = 0; n < ARRAY_SIZE(fields); n++) {
-        u64 v[3] = {0, 0, 0};
-
-        memcpy(&v[0], in + fields[n].at, fields[n].size);
-        memcpy(&v[1], host + fields[n].at, fields[n].size);
-        memcpy(&v[2], guest + fields[n].at, fields[n].size);
-        if (fields[n].size == 8) /* what CPUs do with pointers that are not canonical differs */
-            for (unsigned k = 0; k < 3; k++)
-                v[k] &= 0xffffffffffffff;
-        if (!strcmp(fields[n].name, "mxcsr")) {
-            v[1] &= mxcsr_mask;
-            v[2] &= mxcsr_mask;
-        }
-        compare64(c, fields[n].name, v[0], v[1], v[2]);
-    }
-    for (unsigned n = 0; n < 8; n++)
-        compare_register(c, "st", n, in + 32 + 16 * n, host + 32 + 16 * n, guest + 32 + 16 * n, 10);
-    for (unsigned n = 0; n < vector_registers(c->test); n++)
-        compare_register(c, "xmm", n, in + 160 + 16 * n, host + 160 + 16 * n, guest + 160 + 16 * n, 16);
-}
-
-/* The upper halves. */
-static void compare_ymm(struct comparison *c, const struct insn_state *in, const struct insn_state *host,
-                        const struct insn_state *guest)
-{
-    for (unsigned n = 0; host_has_ymm() && n < vector_registers(c->test); n++)
-        compare_register(c, "ymm", n, in->ymm[n], host->ymm[n], guest->ymm[n], 16);
-}
-
-/* With a 16-bit stack the upper half of ESP is not kept by a return from the kernel; outside 64-bit code nothing tells the
-   upper halves of registers. */
-static u64 register_mask(const struct insn_case *test, unsigned n)
-{
-    return test->mode == X86_CODE64 ? UINT64_MAX : case_stack16(test) && n == RSP ? 0xffff : 0xffffffff;
-}
-
-static void compare(struct comparison *c, const struct insn_outcome *host, const struct insn_outcome *guest)
-{
-    static const char *const names[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
-                                          "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
-    const struct insn_case *test = c->test;
-    const u64 flags = FLAGS_ARITH | FLAG_DF;
-
-    compare64(c, "vector", 3, host->vector, guest->vector);
-    if (host->vector == guest->vector) {
-        /* The kernel keeps to itself what is in its half of the address space: always "present", and no address. Far
-           from the windows there may be other memory of this process. */
-        bool kernels = host->cr2 >> 63, page = host->vector == VEC_PF;
-        bool ours = host->cr2 - CODE_BASE < 0x10000 || host->cr2 - DATA_BASE < 0x10000;
-        u64 unknown = page && (!ours || address_ignored(test)) ? PF_P : 0;
-
-        compare64(c, "error", 0, host->error & ~unknown, guest->error & ~unknown);
-        if (page && !kernels && !address_ignored(test))
-            compare64(c, "cr2", 0, host->cr2, guest->cr2);
-    }
-    compare64(c, "rip", test->in.rip, host->s.rip, guest->s.rip);
-    for (unsigned n = 0; n < (test->mode == X86_CODE64 ? 16 : 8); n++) {
-        u64 mask = register_mask(test, n);
-
-        compare64(c, names[n], test->in.gpr[n], host->s.gpr[n] & mask, guest->s.gpr[n] & mask);
-    }
-    compare64(c, "flags", test->in.rflags, host->s.rflags & flags & ~flags_ignored(test),
-              guest->s.rflags & flags & ~flags_ignored(test));
-    compare_fx(c, test->in.fx, host->s.fx, guest->s.fx, ~mxcsr_ignored(test, host));
-    compare_ymm(c, &test->in, &host->s, &guest->s);
-    if (memcmp(host->data, guest->data, DATA_WRITABLE)) {
-        unsigned from = 0, to = DATA_WRITABLE;
-
-        while (host->data[from] == guest->data[from])
-            from++;
-        while (host->data[to - 1] == guest->data[to - 1])
-            to--;
-        if (to - from > 32)
-            to = from + 32;
-        if (c->print)
-            printf("    memory at %x\n", DATA_BASE + from);
-        compare_bytes(c, "memory", test->data + from, host->data + from, guest->data + from, to - from);
-    }
-}
-
-static void print_outcome(const char *leg, const struct insn_outcome *out)
-{
-    printf("    %s: vector %u error %llx rip %llx flags %llx rax %llx rcx %llx rdx %llx\n", leg, out->vector,
-           (unsigned long long)out->error, (unsigned long long)out->s.rip, (unsigned long long)out->s.rflags,
-           (unsigned long long)out->s.gpr[RAX], (unsigned long long)out->s.gpr[RCX],
-           (unsigned long long)out->s.gpr[RDX]);
+    printf("%s %s: test_insn --run %u ", info->mnemonic, info->operands, bits_of_mode[test.mode]);
+    print_bytes(test.code, test.length);
+    printf(" %#llx\n", (unsigned long long)test.seed);
+    if (fails(&test, NULL))
+        shrink(&test, fails, NULL);
+    native_run(&test, &host);
+    guest_run(run.guest, &test, &guest);
+    printf("    {%u, \"", bits_of_mode[test.mode]);
+    print_bytes(test.code, test.length);
+    printf("\", \"");
+    text_write_case(stdout, &test);
+    printf("\"},\n");
+    outcome_compare(&test, &host, &guest, true);
 }
 
 /* Run a case in both legs. false: they differ; the first of a row are printed. */
-static bool run_case(const struct insn_case *test, bool verbose)
+static bool run_case(const struct insn_case *test)
 {
-    static struct insn_outcome host, guest;
-    struct comparison c = {.test = test};
+    struct insn_outcome host, guest;
 
     run.cases++;
     native_run(test, &host);
     guest_run(run.guest, test, &guest);
-    compare(&c, &host, &guest);
-    if (c.differences) {
-        run.failures++;
-        c.print = verbose || ++run.failures_of[test->insn.op] <= REPORTS_A_ROW;
-        if (c.print) {
-            print_case(test);
-            compare(&c, &host, &guest);
-        }
-    }
-    if (verbose) {
-        for (unsigned n = 0; n < 16; n++)
-            printf("    r%u %llx%s", n, (unsigned long long)test->in.gpr[n], n % 4 == 3 ? "\n" : "");
-        for (unsigned n = 0; n < 16; n++) {
-            printf("    xmm%u ", n);
-            print_bytes(test->in.fx + 160 + 16 * n, 16);
-            printf(" ymm%u ", n);
-            print_bytes(test->in.ymm[n], 16);
-            printf("\n");
-        }
-        for (unsigned n = 0; n < 8; n++) {
-            printf("    st%u ", n);
-            print_bytes(test->in.fx + 32 + 16 * n, 10);
-            printf(n % 4 == 3 ? "\n" : "");
-        }
-        print_outcome("CPU", &host);
-        print_outcome("interpreter", &guest);
-    }
-    return !c.differences;
+    if (!outcome_compare(test, &host, &guest, false))
+        return true;
+    run.failures++;
+    if (++run.failures_of[test->insn.op] <= REPORTS_A_ROW)
+        report(test);
+    return false;
+}
+
+/* The same with all that there is to see. */
+static bool show_case(const struct insn_case *test)
+{
+    struct insn_outcome host, guest;
+
+    native_run(test, &host);
+    guest_run(run.guest, test, &guest);
+    printf("state:      ");
+    text_write_case(stdout, test);
+    printf("\nCPU:        ");
+    text_write_outcome(stdout, test, &host);
+    printf("\ninterpreter:");
+    text_write_outcome(stdout, test, &guest);
+    printf("\n");
+    if (!outcome_compare(test, &host, &guest, true))
+        return true;
+    report(test);
+    return false;
 }
 
 /* ---- suites ---- */
@@ -285,7 +152,7 @@ static void random_cases(u8 mode, u8 stream, u64 count, bool (*choose)(u16 op))
             u16 op = rows[k];
 
             if (generate(op, mode, case_seed(op, stream, n), &test)) {
-                run_case(&test, false);
+                run_case(&test);
                 made[op] = 1;
                 done++;
             } else if (n == ATTEMPTS && !made[op]) { /* no such instruction in this mode */
@@ -309,7 +176,7 @@ static void test_random_bytes(void **state)
             struct encoded e;
 
             if (encode_random(mode, &r, &e) && generate_from(&e, mode, seed, &test) && wanted(test.insn.op)) {
-                run_case(&test, false);
+                run_case(&test);
                 done++;
             }
         }
@@ -350,7 +217,7 @@ static void test_written(void **state)
     for (size_t n = 0; n < written_case_count; n++)
         for (unsigned variant = 0; written_case_make(&written_cases[n], variant, &test); variant++) {
             run.failures_of[test.insn.op] = 0;
-            if (!run_case(&test, false)) {
+            if (!run_case(&test)) {
                 failed++;
                 printf("    which is variant %u of {%u, \"%s\"}\n", variant, written_cases[n].bits,
                        written_cases[n].code);
@@ -408,7 +275,7 @@ static int run_one(const char *mode, const char *bytes, const char *seed)
         fprintf(stderr, "not an instruction, or one that is excluded\n");
         return 2;
     }
-    return run_case(&test, true) ? 0 : 1;
+    return show_case(&test) ? 0 : 1;
 }
 
 /* What Meson runs as tests of their own, so that they run side by side. */
@@ -436,6 +303,14 @@ static int run_parts(void)
     return count ? status : 2;
 }
 
+static int run_text(const char *bits, const char *code, const char *setup)
+{
+    static struct insn_case test;
+
+    text_read_case((unsigned)atoi(bits), code, setup, &test);
+    return show_case(&test) ? 0 : 1;
+}
+
 int main(int argc, char **argv)
 {
     static u8 background[DATA_SIZE];
@@ -458,6 +333,8 @@ int main(int argc, char **argv)
             run.part = argv[++n];
         else if (!strcmp(argv[n], "--run") && n + 3 < argc)
             status = run_one(argv[n + 1], argv[n + 2], argv[n + 3]);
+        else if (!strcmp(argv[n], "--case") && n + 3 < argc)
+            status = run_text(argv[n + 1], argv[n + 2], argv[n + 3]);
         else if (!strcmp(argv[n], "--coverage"))
             status = report_coverage(true) != 0;
         else

@@ -45,7 +45,8 @@ typedef bool string_step(struct vcpu_state *s, struct interp *c, const struct ce
  * the step). Every finished iteration leaves the budget at once, so that a fault or an exit in the middle is exact; END_FALL
  * counts this cell once more, which is given back first.
  *
- * A fault in the middle of a repeated comparison gives the flags of before the instruction (SDM 2B, REP).
+ * A fault in the middle of a repeated comparison gives the flags of before the instruction (SDM 2B, REP), and so does a trap
+ * or an interrupt, on Intel's CPUs.
  */
 enum { CLEARS_RSI = 1, CLEARS_RDI = 2 };
 
@@ -79,6 +80,7 @@ repeat(struct vcpu_state *s, struct interp *c, const struct cell *i, unsigned cl
             s->rflags |= FLAG_RF;    /* without meeting its breakpoint again (SDM 3B 18.3.1.1) */
             c->left -= before;
             c->undo_flags = false;
+            c->flags = c->old_flags;
             return;
         }
         if (bulk)

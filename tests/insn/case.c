@@ -1,7 +1,9 @@
 /*
- * The segments that cases run with. Both legs make theirs from the same table: the native one as entries of its LDT, the
+ * What both legs make of a case: its instruction, its registers, and its segments. Both legs make theirs from the same table: the native one as entries of its LDT, the
  * guest as contents of the registers.
  */
+#include <string.h>
+
 #include "insn.h"
 
 enum { USER = 3 << SEG_DPL_SHIFT | SEG_S | SEG_P | SEG_ACCESSED };
@@ -51,4 +53,26 @@ struct seg case_segment(const struct insn_case *test, unsigned n)
 u64 case_segment_base(const struct insn_case *test, unsigned n)
 {
     return test->mode == X86_CODE64 && n != SEG_GS ? 0 : case_segment(test, n).base;
+}
+
+bool case_decode(struct insn_case *test)
+{
+    struct x86_decode_mode mode = {test->mode, false};
+
+    return x86_decode(&mode, test->code, test->length, &test->insn) == X86_DECODE_OK &&
+           test->insn.length == test->length;
+}
+
+bool x86_is_prefix(u8 byte, u8 mode)
+{
+    static const u8 prefixes[] = {0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3};
+
+    return memchr(prefixes, byte, sizeof(prefixes)) || (mode == X86_CODE64 && (byte & 0xf0) == 0x40);
+}
+
+/* With a 16-bit stack the upper half of ESP is not kept by a return from the kernel; outside 64-bit code nothing tells the
+   upper halves of registers. */
+u64 case_register_mask(const struct insn_case *test, unsigned n)
+{
+    return test->mode == X86_CODE64 ? UINT64_MAX : case_stack16(test) && n == RSP ? 0xffff : 0xffffffff;
 }
