@@ -49,7 +49,7 @@ enum cpuid_register { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
     F(VMX, "vmx", 1, 0, ECX, 5, LATER)                                                                       \
     F(SMX, "smx", 1, 0, ECX, 6, LATER)                                                                       \
     F(SSSE3, "ssse3", 1, 0, ECX, 9, DONE)                                                                    \
-    F(FMA, "fma", 1, 0, ECX, 12, LATER)                                                                      \
+    F(FMA, "fma", 1, 0, ECX, 12, DONE)                                                                       \
     F(CX16, "cx16", 1, 0, ECX, 13, DONE)                                                                     \
     F(PCID, "pcid", 1, 0, ECX, 17, DONE)                                                                     \
     F(SSE4_1, "sse4_1", 1, 0, ECX, 19, DONE)                                                                 \
@@ -61,7 +61,7 @@ enum cpuid_register { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
     F(AES, "aes", 1, 0, ECX, 25, DONE)                                                                       \
     F(XSAVE, "xsave", 1, 0, ECX, 26, DONE)                                                                   \
     F(AVX, "avx", 1, 0, ECX, 28, ASK)                                                                        \
-    F(F16C, "f16c", 1, 0, ECX, 29, LATER)                                                                    \
+    F(F16C, "f16c", 1, 0, ECX, 29, DONE)                                                                     \
     F(RDRAND, "rdrand", 1, 0, ECX, 30, DONE)                                                                 \
     F(HYPERVISOR, "hypervisor", 1, 0, ECX, 31, DONE)                                                         \
     /* leaf 6, EAX */                                                                                        \
@@ -89,8 +89,8 @@ enum cpuid_register { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
     F(PKU, "pku", 7, 0, ECX, 3, DONE)                                                                        \
     F(WAITPKG, "waitpkg", 7, 0, ECX, 5, LATER)                                                               \
     F(GFNI, "gfni", 7, 0, ECX, 8, DONE)                                                                      \
-    F(VAES, "vaes", 7, 0, ECX, 9, LATER)                                                                     \
-    F(VPCLMULQDQ, "vpclmulqdq", 7, 0, ECX, 10, LATER)                                                        \
+    F(VAES, "vaes", 7, 0, ECX, 9, DONE)                                                                      \
+    F(VPCLMULQDQ, "vpclmulqdq", 7, 0, ECX, 10, DONE)                                                         \
     F(LA57, "la57", 7, 0, ECX, 16, LATER)                                                                    \
     F(RDPID, "rdpid", 7, 0, ECX, 22, DONE)                                                                   \
     F(MOVDIRI, "movdiri", 7, 0, ECX, 27, LATER)                                                              \
@@ -101,7 +101,7 @@ enum cpuid_register { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
     F(SERIALIZE, "serialize", 7, 0, EDX, 14, LATER)                                                          \
     F(SPEC_CTRL, "spec_ctrl", 7, 0, EDX, 26, DONE)                                                           \
     F(ARCH_CAPABILITIES, "arch_capabilities", 7, 0, EDX, 29, DONE)                                           \
-    F(AVX_VNNI, "avx_vnni", 7, 1, EAX, 4, LATER)                                                             \
+    F(AVX_VNNI, "avx_vnni", 7, 1, EAX, 4, DONE)                                                              \
     /* leaves 0Dh and 14h */                                                                                 \
     F(XSAVEOPT, "xsaveopt", 0xD, 1, EAX, 0, DONE)                                                            \
     F(XSAVEC, "xsavec", 0xD, 1, EAX, 1, DONE)                                                                \

@@ -135,6 +135,10 @@ const struct written_case written_cases[] = {
     {64, "0fae13", "@400=801f0000; @400=00000100; @400=ffff0000"}, {64, "0fae1b", "mxcsr=ffc0"}, {64, "660ff7c1", "rdi=20000803 xmm0=1122334455667788:99aabbccddeeff00 xmm1=8000800080008000:0080008000800080; rdi=20002000 xmm1=0:0"},
     {64, "f2480f38f1c1", "rax=ffffffff12345678 rcx=123456789abcdef0"}, {64, "660f3817c1", "xmm0=ffffffffffffffff:0 xmm1=0:1; xmm0=0:1 xmm1=0:1"}, {64, "660f73d808", "xmm0=1:2"}, {64, "660f73f8ff", "xmm0=1:2"}, {64, "660f3a0fc118", "xmm0=1:2 xmm1=3:4"},
     /* The legacy forms keep the upper halves. */
+    /* Half precision: an exact tiny result in the upper lane; exceptions, flags and a store that faults. NaNs of FMA by order. */
+    {64, "c4e37d1dc800", "ymm1=0:34000000 mxcsr=1780; ymm1=0:34000000; xmm1=0:477fefff477ff000; xmm1=0:7fa00000 ymm1=0:7fa00000"}, {64, "c4e37d1d0b04", "rbx=20002000 xmm1=0:7f800001; rbx=20002000 xmm1=0:7f800001 mxcsr=1f00; rbx=20001ff8; rbx=20002ff9"},
+    {64, "c4e27d13c1", "xmm1=0:00017c017e01fc00; mxcsr=1f00 xmm1=7c01:0; mxcsr=9fc0 xmm1=0001:03ff"},
+    {64, "c4e27198c2", "xmm0=0:7fc000017f800001 xmm1=0:7fc000027fc00002 xmm2=0:7fc000037fc00003"}, {64, "c4e271a8c2", "xmm0=0:7fc000017f800001 xmm1=0:7fc000027fc00002 xmm2=0:7fc000037fc00003; xmm0=0:7f800000 xmm2=0:7fc00003; xmm0=0:7f800000 xmm2=0:00000001 mxcsr=1e00"}, {64, "c4e271b8c2", "xmm0=0:7fc000017f800001 xmm1=0:7fc000027fc00002 xmm2=0:7fc000037fc00003"},
     {64, "660fefc0", "xmm0=1:2 ymm0=3:4 ymm15=5:6"}, {32, "0f28c1", "xmm1=1:2 ymm0=3:4 ymm1=5:6"},
     /* Outside 64-bit code the upper eight registers are neither stored nor cleared. */
     {32, "0fae23", "rax=7 ymm0=1:2 ymm7=3:4 ymm8=5:6 @6c0=1122334455667788"}, {32, "0fc723", "rax=7 xmm1=1:2 ymm0=1:2 ymm15=5:6 @6c0=1122334455667788"},

@@ -84,7 +84,11 @@ bool interp_fp_tiny(xmm result, enum fp_tiny type)
     case FP_TINY_ps:
         return tiny_single(r.d[0]) || tiny_single(r.d[1]) || tiny_single(r.d[2]) || tiny_single(r.d[3]);
     case FP_TINY_pd: return tiny_double(r.q[0]) || tiny_double(r.q[1]);
-    case FP_TINY_ph: return tiny_half(r.w[0]) || tiny_half(r.w[1]) || tiny_half(r.w[2]) || tiny_half(r.w[3]);
+    case FP_TINY_ph: /* 4 or 8 of them; the rest is zero */
+        for (unsigned n = 0; n < 8; n++)
+            if (tiny_half(r.w[n]))
+                return true;
+        return false;
     }
     return false;
 }
