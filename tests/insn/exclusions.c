@@ -140,8 +140,9 @@ u64 host_components(void)
 /* Images of many parts: which of them the CPU touches first, and so what CR2 tells, is its own affair. */
 bool address_ignored(const struct insn_case *test)
 {
-    static const char *const images[] = {"FLDENV",   "FNSTENV", "FRSTOR",  "FNSAVE",   "FXSAVE*",
-                                         "FXRSTOR*", "XSAVE*",  "XRSTOR*", "MASKMOV*", "VMASKMOVDQU"};
+    static const char *const images[] = {"FLDENV",   "FNSTENV",   "FRSTOR",    "FNSAVE",
+                                         "FXSAVE*",  "FXRSTOR*",  "XSAVE*",    "XRSTOR*",
+                                         "MASKMOV*", "VMASKMOV*", "VPMASKMOV*"};
 
     for (size_t n = 0; n < ARRAY_SIZE(images); n++)
         if (op_matches(test->insn.op, images[n]))

@@ -257,9 +257,13 @@ u32 fp_host_features(void);
     X(CMPPS, Vps_Wps_Ib, 16, 8, 7, 0, none) X(CMPPD, Vpd_Wpd_Ib, 16, 8, 7, 0, none)                          \
     X(CMPSS, Vss_Wss_Ib, 4, 8, 7, 0, none) X(CMPSD, Vsd_Wsd_Ib, 8, 8, 7, 0, none)
 /* X(name, form, bytes, count, mask, lane, tiny, feature) */
+/* The comparisons of VEX have 32 predicates. */
+#define FP_IMM_VCOMPARE_BINARY(X)                                                                            \
+    X(VCMPPS, Vps_Wps_Ib, 16, 32, 31, 0, none, AVX) X(VCMPPD, Vpd_Wpd_Ib, 16, 32, 31, 0, none, AVX)
+#define FP_IMM_VCOMPARE_SCALAR(X)                                                                            \
+    X(VCMPSS, Vss_Wss_Ib, 4, 32, 31, 0, none, AVX) X(VCMPSD, Vsd_Wsd_Ib, 8, 32, 31, 0, none, AVX)
 #define FP_IMM_VCOMPARE(X)                                                                                   \
-    X(VCMPPS, Vps_Hps_Wps_Ib, 16, 32, 31, 0, none, AVX) X(VCMPPD, Vpd_Hpd_Wpd_Ib, 16, 32, 31, 0, none, AVX)  \
-    X(VCMPSS, Vss_Hss_Wss_Ib, 4, 32, 31, 0, none, AVX) X(VCMPSD, Vsd_Hsd_Wsd_Ib, 8, 32, 31, 0, none, AVX)
+    FP_IMM_VCOMPARE_BINARY(X) FP_IMM_VCOMPARE_SCALAR(X)
 #define FP_IMM_FLOAT_UNARY(X)                                                                                \
     X(ROUNDPS, Vps_Wps_Ib, 16, 16, 15, 0, none, SSE4_1) X(ROUNDPD, Vpd_Wpd_Ib, 16, 16, 15, 0, none, SSE4_1)
 #define FP_IMM_FLOAT_SCALAR(X)                                                                               \

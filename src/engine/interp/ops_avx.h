@@ -46,7 +46,7 @@ static ALWAYS_INLINE void ymm_set_low(struct vcpu_state *s, unsigned n, xmm v)
     ymm_set(s, n, (struct ymm){v, {0, 0}});
 }
 
-/* A source operand of 16, 8, 4 or 2 bytes (the rest zero), which need not be aligned. */
+/* A source operand of 16, 8, 4, 2 or 1 bytes (the rest zero), which need not be aligned. */
 static ALWAYS_INLINE xmm avx_load(struct vcpu_state *s, struct interp *c, const struct cell *i,
                                   unsigned bytes)
 {
@@ -78,6 +78,10 @@ static ALWAYS_INLINE xmm avx_is4(const struct vcpu_state *s, const struct interp
 /* name_128_r and name_128_m: reg = expression of a (vvvv; for one operand it is to be left alone) and b (rm). */
 #define AVX_SHAPE_128(name, bytes, expression)                                                               \
     VECTOR_SHAPE(name##_128, vvvv, avx_load, ymm_set_low, bytes, AVX_LANE(0, expression))
+#define AVX_SHAPE_128_R(name, expression)                                                                    \
+    VECTOR_SHAPE_R(name##_128, vvvv, ymm_set_low, AVX_LANE(0, expression))
+#define AVX_SHAPE_128_M(name, bytes, expression)                                                             \
+    VECTOR_SHAPE_M(name##_128, vvvv, avx_load, ymm_set_low, bytes, AVX_LANE(0, expression))
 #define AVX_FLOAT_SHAPE_128(name, bytes, expression, tiny)                                                   \
     VECTOR_FLOAT_SHAPE(name##_128, vvvv, avx_load, ymm_set_low, bytes, AVX_LANE(0, expression), tiny)
 
@@ -128,6 +132,50 @@ static ALWAYS_INLINE xmm avx_is4(const struct vcpu_state *s, const struct interp
                   fp_begin(c); r = AVX_LANES(x, y, expression); fp_end_lanes(c, i, r, FP_TINY_##tiny);       \
                   ymm_set(s, i->reg, r); NEXT;)
 
+/* name_256_r and name_256_m from a source of 16, 8 or 4 bytes (twice `bytes`), of which each lane takes half. */
+#define AVX_SOURCE_HALVES(source, bytes)                                                                     \
+    {                                                                                                        \
+        (source), (bytes) == 8 ? (xmm){(source)[1], 0} : (xmm)                                               \
+        {                                                                                                    \
+            (source)[0] >> 8 * ((bytes)&7), 0                                                                \
+        }                                                                                                    \
+    }
+#define AVX_WIDEN_256(name, bytes, expression)                                                               \
+    static void name##_256_r(struct vcpu_state *s, struct interp *c, const struct cell *i)                   \
+    {                                                                                                        \
+        xmm source = xmm_get(s, i->rm);                                                                      \
+        struct ymm y = AVX_SOURCE_HALVES(source, bytes);                                                     \
+                                                                                                             \
+        ymm_set(s, i->reg, AVX_LANES(y, y, expression));                                                     \
+        NEXT;                                                                                                \
+    }                                                                                                        \
+    static void name##_256_m(struct vcpu_state *s, struct interp *c, const struct cell *i)                   \
+    {                                                                                                        \
+        xmm source = avx_load(s, c, i, 2 * bytes);                                                           \
+        struct ymm y = AVX_SOURCE_HALVES(source, bytes);                                                     \
+                                                                                                             \
+        ymm_set(s, i->reg, AVX_LANES(y, y, expression));                                                     \
+        NEXT;                                                                                                \
+    }
+#define AVX_FLOAT_WIDEN_256(name, bytes, expression, tiny)                                                   \
+    FLOAT_HANDLER(name##_256_r, xmm source = xmm_get(s, i->rm);                                              \
+                  struct ymm y = AVX_SOURCE_HALVES(source, bytes), r; fp_begin(c);                           \
+                  r = AVX_LANES(y, y, expression); fp_end_lanes(c, i, r, FP_TINY_##tiny);                    \
+                  ymm_set(s, i->reg, r); NEXT;)                                                              \
+    FLOAT_HANDLER(name##_256_m, xmm source = avx_load(s, c, i, 2 * bytes);                                   \
+                  struct ymm y = AVX_SOURCE_HALVES(source, bytes), r; fp_begin(c);                           \
+                  r = AVX_LANES(y, y, expression); fp_end_lanes(c, i, r, FP_TINY_##tiny);                    \
+                  ymm_set(s, i->reg, r); NEXT;)
+/* name_256_r and name_256_m with a result of half the size: the low halves of both lanes' results. */
+#define AVX_JOIN_LOW(r) ((xmm){(r).lo[0], (r).hi[0]})
+#define AVX_FLOAT_NARROW_256(name, expression, tiny)                                                         \
+    FLOAT_HANDLER(name##_256_r, struct ymm y = ymm_get(s, i->rm), r; xmm v; fp_begin(c);                     \
+                  r = AVX_LANES(y, y, expression); v = AVX_JOIN_LOW(r); fp_end(c, i, v, FP_TINY_##tiny);     \
+                  ymm_set_low(s, i->reg, v); NEXT;)                                                          \
+    FLOAT_HANDLER(name##_256_m, struct ymm y = avx_load_ymm(s, c, i), r; xmm v; fp_begin(c);                 \
+                  r = AVX_LANES(y, y, expression); v = AVX_JOIN_LOW(r); fp_end(c, i, v, FP_TINY_##tiny);     \
+                  ymm_set_low(s, i->reg, v); NEXT;)
+
 /* Both lengths. */
 #define AVX_SHAPE(name, expression) AVX_SHAPE_128(name, 16, expression) AVX_SHAPE_256(name, expression)
 #define AVX_FLOAT_SHAPE(name, expression, tiny)                                                              \
@@ -149,6 +197,16 @@ static ALWAYS_INLINE xmm avx_is4(const struct vcpu_state *s, const struct interp
     AVX_FLOAT_SHAPE_128(name, bytes, xmm_##name(&c->fp, a, b), tiny)
 #define AVX_FLOAT_SCALAR_IMM_OP(name, form, bytes, count, mask, at, tiny, ...)                               \
     AVX_FLOAT_SHAPE_128(name, bytes, xmm_##name(&c->fp, a, b, (u8)i->imm), tiny)
+
+#define AVX_EXTEND_OP(name, form, bytes, ...)                                                                \
+    AVX_SHAPE_128(name, bytes, xmm_##name(&c->fp, a, b))                                                     \
+    AVX_WIDEN_256(name, bytes, xmm_##name(&c->fp, a, b))
+#define AVX_WIDEN_OP(name, form, bytes, tiny, ...)                                                           \
+    AVX_FLOAT_SHAPE_128(name, bytes, xmm_##name(&c->fp, a, b), tiny)                                         \
+    AVX_FLOAT_WIDEN_256(name, bytes, xmm_##name(&c->fp, a, b), tiny)
+#define AVX_NARROW_OP(name, form, bytes, tiny, ...)                                                          \
+    AVX_FLOAT_SHAPE_128(name, bytes, xmm_##name(&c->fp, a, b), tiny)                                         \
+    AVX_FLOAT_NARROW_256(name, xmm_##name(&c->fp, a, b), tiny)
 
 /* ---- makers of rows ---- */
 
@@ -174,6 +232,14 @@ static ALWAYS_INLINE xmm avx_is4(const struct vcpu_state *s, const struct interp
 #define AVX_UNARY_Vdq_Wdq_Ib(name) ROW_128(V##name##_Vdq_Wdq_Ib, name) ROW_256(V##name##_Vqq_Wqq_Ib, name)
 #define AVX_UNARY_Vps_Wps_Ib(name) ROW_L(V##name##_Vps_Wps_Ib, name)
 #define AVX_UNARY_Vpd_Wpd_Ib(name) ROW_L(V##name##_Vpd_Wpd_Ib, name)
+
+#define AVX_UNARY_Vdq_Wq(name)  ROW_128(V##name##_Vdq_Wq, name) ROW_256(V##name##_Vqq_Wdq, name)
+#define AVX_UNARY_Vdq_Wd(name)  ROW_128(V##name##_Vdq_Wd, name) ROW_256(V##name##_Vqq_Wq, name)
+#define AVX_UNARY_Vdq_Ww(name)  ROW_128(V##name##_Vdq_Ww, name) ROW_256(V##name##_Vqq_Wd, name)
+#define AVX_UNARY_Vpd_Wps(name) ROW_L(V##name##_Vpd_Wps, name)
+#define AVX_UNARY_Vpd_Wq(name)  ROW_L(V##name##_Vpd_Wdq, name)
+#define AVX_UNARY_Vps_Wpd(name) ROW_L(V##name##_Vps_Wpd, name)
+#define AVX_UNARY_Vdq_Wpd(name) ROW_L(V##name##_Vdq_Wpd, name)
 
 #define AVX_SCALAR_Vss_Wss(name)    ROW_128(V##name##_Vss_Hss_Wss, name)
 #define AVX_SCALAR_Vsd_Wsd(name)    ROW_128(V##name##_Vsd_Hsd_Wsd, name)

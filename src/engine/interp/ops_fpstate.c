@@ -728,6 +728,8 @@ const struct interp_row interp_fpstate_rows[] = {
     ROW_M(FNSAVE_M, fnsave)
     ROW_M(LDMXCSR_Md, ldmxcsr)
     ROW_M(STMXCSR_Md, stmxcsr)
+    ROW_M(VLDMXCSR_Md, ldmxcsr)
+    ROW_M(VSTMXCSR_Md, stmxcsr)
     ROW_M(FXSAVE_M, fxsave)
     ROW_M(FXRSTOR_M, fxrstor)
     ROW_M(XSAVE_M, xsave)

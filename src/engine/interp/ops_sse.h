@@ -40,19 +40,42 @@ static ALWAYS_INLINE xmm xmm_from64(u64 v)
 {
     return (xmm){v, 0};
 }
+/* Bytes out of two vectors, `low` below `high`, from byte `from` on; beyond them zeros. */
+static inline xmm xmm_bytes_from(xmm low, xmm high, unsigned from)
+{
+    u8 bytes[48] = {0};
+    xmm r;
 
-/* Address of a 16-byte operand of which legacy SSE demands alignment (SDM 2 table 2-21, type 4), before the segment's limit
-   is looked at. */
+    if (from > 32)
+        from = 32;
+    memcpy(bytes, &low, 16);
+    memcpy(bytes + 16, &high, 16);
+    memcpy(&r, bytes + from, 16);
+    return r;
+}
+/* PSRLDQ and PSLLDQ. */
+static inline xmm xmm_shift_right_bytes(xmm v, unsigned n)
+{
+    return xmm_bytes_from(v, (xmm){0, 0}, n);
+}
+static inline xmm xmm_shift_left_bytes(xmm v, unsigned n)
+{
+    return n > 15 ? (xmm){0, 0} : xmm_bytes_from((xmm){0, 0}, v, 16 - n);
+}
+
+/* Address of an operand of 16 or 32 bytes that has to be aligned (SDM 2 table 2-21, type 4; VEX forms of type 1), before
+   the segment's limit is looked at. */
 static ALWAYS_INLINE u64 sse_aligned_ea(struct vcpu_state *s, struct interp *c, const struct cell *i,
-                                        enum mem_access access)
+                                        unsigned bytes, enum mem_access access)
 {
     u64 lin;
 
-    if ((c->mode & MODE_CODE_MASK) != MODE_CODE64 && (s->seg[i->seg].base + interp_ea_offset(c, i)) & 15)
+    if ((c->mode & MODE_CODE_MASK) != MODE_CODE64 &&
+        (s->seg[i->seg].base + interp_ea_offset(c, i)) & (bytes - 1))
         raise_gp(c, i, 0);
-    lin = interp_ea(s, c, i, 16, access);
+    lin = interp_ea(s, c, i, bytes, access);
 
-    if (unlikely(lin & 15))
+    if (unlikely(lin & (bytes - 1)))
         raise_gp(c, i, 0);
     return lin;
 }
@@ -63,42 +86,50 @@ static ALWAYS_INLINE xmm sse_load_unaligned(struct vcpu_state *s, struct interp 
     load_bytes(c, i, interp_ea(s, c, i, 16, MEM_READ), &v, 16);
     return v;
 }
-/* A source operand of 16 (aligned), 8, 4 or 2 bytes (the rest zero). */
+/* A source operand of 16 (aligned), 8, 4, 2 or 1 bytes (the rest zero). */
 static ALWAYS_INLINE xmm sse_load(struct vcpu_state *s, struct interp *c, const struct cell *i,
                                   unsigned bytes)
 {
     xmm v;
 
     if (bytes == 16) {
-        load_bytes(c, i, sse_aligned_ea(s, c, i, MEM_READ), &v, 16);
+        load_bytes(c, i, sse_aligned_ea(s, c, i, 16, MEM_READ), &v, 16);
         return v;
     }
     if (bytes == 8)
         return xmm_from64(load64(c, i, interp_ea(s, c, i, 8, MEM_READ)));
     if (bytes == 4)
         return xmm_from64(load32(c, i, interp_ea(s, c, i, 4, MEM_READ)));
-    return xmm_from64(load16(c, i, interp_ea(s, c, i, 2, MEM_READ)));
+    if (bytes == 2)
+        return xmm_from64(load16(c, i, interp_ea(s, c, i, 2, MEM_READ)));
+    return xmm_from64(load8(c, i, interp_ea(s, c, i, 1, MEM_READ)));
 }
 
 /*
  * name_r and name_m: reg = expression of a, the register that the cell names in `first`, and b (rm). `load` and `set` are
  * those of legacy SSE (ops_sse.h) or of VEX (ops_avx.h).
  */
-#define VECTOR_SHAPE(name, first, load, set, bytes, expression)                                              \
+#define VECTOR_SHAPE_R(name, first, set, expression)                                                         \
     static void name##_r(struct vcpu_state *s, struct interp *c, const struct cell *i)                       \
     {                                                                                                        \
         xmm a = xmm_get(s, i->first), b = xmm_get(s, i->rm);                                                 \
                                                                                                              \
+        (void)a;                                                                                             \
         set(s, i->reg, expression);                                                                          \
         NEXT;                                                                                                \
-    }                                                                                                        \
+    }
+#define VECTOR_SHAPE_M(name, first, load, set, bytes, expression)                                            \
     static void name##_m(struct vcpu_state *s, struct interp *c, const struct cell *i)                       \
     {                                                                                                        \
         xmm b = load(s, c, i, bytes), a = xmm_get(s, i->first);                                              \
                                                                                                              \
+        (void)a;                                                                                             \
         set(s, i->reg, expression);                                                                          \
         NEXT;                                                                                                \
     }
+#define VECTOR_SHAPE(name, first, load, set, bytes, expression)                                              \
+    VECTOR_SHAPE_R(name, first, set, expression)                                                             \
+    VECTOR_SHAPE_M(name, first, load, set, bytes, expression)
 /* The same, with exceptions. */
 #define VECTOR_FLOAT_SHAPE(name, first, load, set, bytes, expression, tiny)                                  \
     FLOAT_HANDLER(name##_r, xmm a = xmm_get(s, i->first), b = xmm_get(s, i->rm), r; fp_begin(c);             \

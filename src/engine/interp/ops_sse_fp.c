@@ -1,8 +1,9 @@
 /*
- * SSE to SSE4.1: floating-point arithmetic, comparisons, conversions, and the moves that go with them.
+ * SSE to SSE4.1: floating-point arithmetic, comparisons, conversions, and the moves that go with them. Also those VEX forms
+ * that need no other handler, because they write no vector register, or that differ in one operand.
  */
 #include "engine/interp/flags.h"
-#include "engine/interp/ops_sse.h"
+#include "engine/interp/ops_avx.h"
 
 FP_SSE2_FLOAT(SSE_FLOAT_OP)
 FP_SSE3_FLOAT(SSE_FLOAT_OP)
@@ -33,7 +34,7 @@ static void load_unaligned_m(struct vcpu_state *s, struct interp *c, const struc
 }
 static void store_aligned_m(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
-    store_bytes(c, i, sse_aligned_ea(s, c, i, MEM_WRITE), s->vec[i->reg], 16);
+    store_bytes(c, i, sse_aligned_ea(s, c, i, 16, MEM_WRITE), s->vec[i->reg], 16);
     NEXT;
 }
 static void store_unaligned_m(struct vcpu_state *s, struct interp *c, const struct cell *i)
@@ -113,22 +114,28 @@ static void movlhps_r(struct vcpu_state *s, struct interp *c, const struct cell 
     xmm_set(s, i->reg, (xmm){xmm_get64(s, i->reg), xmm_get64(s, i->rm)});
     NEXT;
 }
-static void movmskps_r(struct vcpu_state *s, struct interp *c, const struct cell *i)
-{
-    u32 mask;
-
-    asm("movmskps %1, %0" : "=r"(mask) : "x"(xmm_get(s, i->rm)));
-    s->gpr[i->reg] = mask;
-    NEXT;
-}
-static void movmskpd_r(struct vcpu_state *s, struct interp *c, const struct cell *i)
-{
-    u32 mask;
-
-    asm("movmskpd %1, %0" : "=r"(mask) : "x"(xmm_get(s, i->rm)));
-    s->gpr[i->reg] = mask;
-    NEXT;
-}
+#define MOVE_MASK(insn, elements)                                                                            \
+    static u32 signs_##insn(xmm v)                                                                           \
+    {                                                                                                        \
+        u32 mask;                                                                                            \
+                                                                                                             \
+        asm(#insn " %1, %0" : "=r"(mask) : "x"(v));                                                          \
+        return mask;                                                                                         \
+    }                                                                                                        \
+    static void insn##_128_r(struct vcpu_state *s, struct interp *c, const struct cell *i)                   \
+    {                                                                                                        \
+        s->gpr[i->reg] = signs_##insn(xmm_get(s, i->rm));                                                    \
+        NEXT;                                                                                                \
+    }                                                                                                        \
+    static void insn##_256_r(struct vcpu_state *s, struct interp *c, const struct cell *i)                   \
+    {                                                                                                        \
+        struct ymm v = ymm_get(s, i->rm);                                                                    \
+                                                                                                             \
+        s->gpr[i->reg] = signs_##insn(v.lo) | signs_##insn(v.hi) << elements;                                \
+        NEXT;                                                                                                \
+    }
+MOVE_MASK(movmskps, 4)
+MOVE_MASK(movmskpd, 2)
 
 /* INSERTPS: source element (register only), destination element, mask of elements to clear. */
 static xmm insertps(xmm a, u32 element, u8 imm)
@@ -141,20 +148,23 @@ static xmm insertps(xmm a, u32 element, u8 imm)
             r.d[n] = 0;
     return r.v;
 }
-static void insertps_r(struct vcpu_state *s, struct interp *c, const struct cell *i)
-{
-    union xmm_parts b = {xmm_get(s, i->rm)};
-
-    xmm_set(s, i->reg, insertps(xmm_get(s, i->reg), b.d[(u8)i->imm >> 6], (u8)i->imm));
-    NEXT;
-}
-static void insertps_m(struct vcpu_state *s, struct interp *c, const struct cell *i)
-{
-    u32 element = load32(c, i, interp_ea(s, c, i, 4, MEM_READ));
-
-    xmm_set(s, i->reg, insertps(xmm_get(s, i->reg), element, (u8)i->imm));
-    NEXT;
-}
+#define INSERTPS(name, first, set)                                                                           \
+    static void name##_r(struct vcpu_state *s, struct interp *c, const struct cell *i)                       \
+    {                                                                                                        \
+        union xmm_parts b = {xmm_get(s, i->rm)};                                                             \
+                                                                                                             \
+        set(s, i->reg, insertps(xmm_get(s, i->first), b.d[(u8)i->imm >> 6], (u8)i->imm));                    \
+        NEXT;                                                                                                \
+    }                                                                                                        \
+    static void name##_m(struct vcpu_state *s, struct interp *c, const struct cell *i)                       \
+    {                                                                                                        \
+        u32 element = load32(c, i, interp_ea(s, c, i, 4, MEM_READ));                                         \
+                                                                                                             \
+        set(s, i->reg, insertps(xmm_get(s, i->first), element, (u8)i->imm));                                 \
+        NEXT;                                                                                                \
+    }
+INSERTPS(insertps, reg, xmm_set)
+INSERTPS(vinsertps, vvvv, ymm_set_low)
 
 /* ---- comparisons into the arithmetic flags ---- */
 
@@ -181,17 +191,20 @@ COMPARE(comisd, 8)
 
 /* ---- conversions between general and vector registers ---- */
 
+#define FROM_INTEGER_HANDLERS(name, with, bits, first, set)                                                  \
+    FLOAT_HANDLER(name##_r, xmm r; fp_begin(c); r = with(xmm_get(s, i->first), (u##bits)s->gpr[i->rm]);      \
+                  fp_end(c, i, r, FP_TINY_none); set(s, i->reg, r); NEXT;)                                   \
+    FLOAT_HANDLER(name##_m, u##bits b = load##bits(c, i, interp_ea(s, c, i, bits / 8, MEM_READ)); xmm r;     \
+                  fp_begin(c); r = with(xmm_get(s, i->first), b); fp_end(c, i, r, FP_TINY_none);             \
+                  set(s, i->reg, r); NEXT;)
 #define FROM_INTEGER(name, insn, bits)                                                                       \
     static xmm do_##name(xmm a, u##bits b)                                                                   \
     {                                                                                                        \
         asm volatile(insn " %[b], %[a]" : [a] "+x"(a) : [b] "r"(b));                                         \
         return a;                                                                                            \
     }                                                                                                        \
-    FLOAT_HANDLER(name##_r, xmm r; fp_begin(c); r = do_##name(xmm_get(s, i->reg), (u##bits)s->gpr[i->rm]);   \
-                  fp_end(c, i, r, FP_TINY_none); xmm_set(s, i->reg, r); NEXT;)                               \
-    FLOAT_HANDLER(name##_m, u##bits b = load##bits(c, i, interp_ea(s, c, i, bits / 8, MEM_READ)); xmm r;     \
-                  fp_begin(c); r = do_##name(xmm_get(s, i->reg), b); fp_end(c, i, r, FP_TINY_none);          \
-                  xmm_set(s, i->reg, r); NEXT;)
+    FROM_INTEGER_HANDLERS(name, do_##name, bits, reg, xmm_set)                                               \
+    FROM_INTEGER_HANDLERS(v##name, do_##name, bits, vvvv, ymm_set_low)
 FROM_INTEGER(cvtsi2ss32, "cvtsi2ssl", 32)
 FROM_INTEGER(cvtsi2ss64, "cvtsi2ssq", 64)
 FROM_INTEGER(cvtsi2sd32, "cvtsi2sdl", 32)
@@ -259,8 +272,8 @@ const struct interp_row interp_sse_fp_rows[] = {
     ROW_M(MOVHPD_Mq_Vq, store_high64_m)
     ROW_R(MOVHLPS_Vq_Uq, movhlps_r)
     ROW_R(MOVLHPS_Vq_Uq, movlhps_r)
-    ROW_R(MOVMSKPS_Gd_Ups, movmskps_r)
-    ROW_R(MOVMSKPD_Gd_Upd, movmskpd_r)
+    ROW_R(MOVMSKPS_Gd_Ups, movmskps_128_r)
+    ROW_R(MOVMSKPD_Gd_Upd, movmskpd_128_r)
     ROW_RM(INSERTPS_Vdq_UdqMd_Ib, insertps_r, insertps_m)
 
     ROW_RM(UCOMISS_Vss_Wss, ucomiss_r, ucomiss_m)
@@ -274,5 +287,27 @@ const struct interp_row interp_sse_fp_rows[] = {
     ROW_Y(CVTSD2SI_Gy_Wsd, cvtsd2si)
     ROW_Y(CVTTSS2SI_Gy_Wss, cvttss2si)
     ROW_Y(CVTTSD2SI_Gy_Wsd, cvttsd2si)
+    /* VEX */
+    ROW_M(VMOVSS_Mss_Vss, store_low32_m)
+    ROW_M(VMOVSD_Msd_Vsd, store_low64_m)
+    ROW_M(VMOVLPS_Mq_Vq, store_low64_m)
+    ROW_M(VMOVLPD_Mq_Vq, store_low64_m)
+    ROW_M(VMOVHPS_Mq_Vq, store_high64_m)
+    ROW_M(VMOVHPD_Mq_Vq, store_high64_m)
+    {OP_VMOVMSKPS_Gd_Ups, ROW_VEX_L, .reg = {movmskps_128_r, movmskps_256_r}},
+    {OP_VMOVMSKPD_Gd_Upd, ROW_VEX_L, .reg = {movmskpd_128_r, movmskpd_256_r}},
+    ROW_RM(VINSERTPS_Vdq_Hdq_UdqMd_Ib, vinsertps_r, vinsertps_m)
+
+    ROW_RM(VUCOMISS_Vss_Wss, ucomiss_r, ucomiss_m)
+    ROW_RM(VUCOMISD_Vsd_Wsd, ucomisd_r, ucomisd_m)
+    ROW_RM(VCOMISS_Vss_Wss, comiss_r, comiss_m)
+    ROW_RM(VCOMISD_Vsd_Wsd, comisd_r, comisd_m)
+
+    ROW_Y(VCVTSI2SS_Vss_Hss_Ey, vcvtsi2ss)
+    ROW_Y(VCVTSI2SD_Vsd_Hsd_Ey, vcvtsi2sd)
+    ROW_Y(VCVTSS2SI_Gy_Wss, cvtss2si)
+    ROW_Y(VCVTSD2SI_Gy_Wsd, cvtsd2si)
+    ROW_Y(VCVTTSS2SI_Gy_Wss, cvttss2si)
+    ROW_Y(VCVTTSD2SI_Gy_Wsd, cvttsd2si)
     ROW_LAST,
 };

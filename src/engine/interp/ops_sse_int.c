@@ -1,8 +1,9 @@
 /*
- * SSE2 to SSE4.2: integers in XMM registers, string compares, and moves between register files.
+ * SSE2 to SSE4.2: integers in XMM registers, string compares, and moves between register files. Also those VEX forms that
+ * need no other handler, because they write no vector register, or that differ in one operand.
  */
 #include "engine/interp/flags.h"
-#include "engine/interp/ops_sse.h"
+#include "engine/interp/ops_avx.h"
 
 FP_SSE2_INT(SSE_INT_OP)
 FP_SSSE3_INT(SSE_INT_OP)
@@ -13,26 +14,40 @@ FP_IMM_INT(SSE_IMM_OP)
 
 /* ---- moves ---- */
 
-static void movd_from_r(struct vcpu_state *s, struct interp *c, const struct cell *i)
-{
-    xmm_set(s, i->reg, xmm_from64((u32)s->gpr[i->rm]));
-    NEXT;
-}
-static void movd_from_m(struct vcpu_state *s, struct interp *c, const struct cell *i)
-{
-    xmm_set(s, i->reg, sse_load(s, c, i, 4));
-    NEXT;
-}
-static void movq_from_r(struct vcpu_state *s, struct interp *c, const struct cell *i)
-{
-    xmm_set(s, i->reg, xmm_from64(s->gpr[i->rm]));
-    NEXT;
-}
-static void movq_from_m(struct vcpu_state *s, struct interp *c, const struct cell *i)
-{
-    xmm_set(s, i->reg, sse_load(s, c, i, 8));
-    NEXT;
-}
+/* From a general register or memory, and between XMM registers, where MOVQ clears the upper half whichever way it is coded. */
+#define MOVE_IN(v, set)                                                                                      \
+    static void v##movd_from_r(struct vcpu_state *s, struct interp *c, const struct cell *i)                 \
+    {                                                                                                        \
+        set(s, i->reg, xmm_from64((u32)s->gpr[i->rm]));                                                      \
+        NEXT;                                                                                                \
+    }                                                                                                        \
+    static void v##movd_from_m(struct vcpu_state *s, struct interp *c, const struct cell *i)                 \
+    {                                                                                                        \
+        set(s, i->reg, sse_load(s, c, i, 4));                                                                \
+        NEXT;                                                                                                \
+    }                                                                                                        \
+    static void v##movq_from_r(struct vcpu_state *s, struct interp *c, const struct cell *i)                 \
+    {                                                                                                        \
+        set(s, i->reg, xmm_from64(s->gpr[i->rm]));                                                           \
+        NEXT;                                                                                                \
+    }                                                                                                        \
+    static void v##movq_from_m(struct vcpu_state *s, struct interp *c, const struct cell *i)                 \
+    {                                                                                                        \
+        set(s, i->reg, sse_load(s, c, i, 8));                                                                \
+        NEXT;                                                                                                \
+    }                                                                                                        \
+    static void v##movq_r(struct vcpu_state *s, struct interp *c, const struct cell *i)                      \
+    {                                                                                                        \
+        set(s, i->reg, xmm_from64(xmm_get64(s, i->rm)));                                                     \
+        NEXT;                                                                                                \
+    }                                                                                                        \
+    static void v##movq_back_r(struct vcpu_state *s, struct interp *c, const struct cell *i)                 \
+    {                                                                                                        \
+        set(s, i->rm, xmm_from64(xmm_get64(s, i->reg)));                                                     \
+        NEXT;                                                                                                \
+    }
+MOVE_IN(, xmm_set)
+MOVE_IN(v, ymm_set_low)
 static void movd_to_r(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
     s->gpr[i->rm] = xmm_get32(s, i->reg);
@@ -53,23 +68,22 @@ static void movq_to_m(struct vcpu_state *s, struct interp *c, const struct cell 
     store64(c, i, interp_ea(s, c, i, 8, MEM_WRITE), xmm_get64(s, i->reg));
     NEXT;
 }
-/* Between XMM registers MOVQ clears the upper half, whichever way it is coded. */
-static void movq_r(struct vcpu_state *s, struct interp *c, const struct cell *i)
-{
-    xmm_set(s, i->reg, xmm_from64(xmm_get64(s, i->rm)));
-    NEXT;
-}
-static void movq_back_r(struct vcpu_state *s, struct interp *c, const struct cell *i)
-{
-    xmm_set(s, i->rm, xmm_from64(xmm_get64(s, i->reg)));
-    NEXT;
-}
 static void pmovmskb_r(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
     u32 mask;
 
     asm("pmovmskb %1, %0" : "=r"(mask) : "x"(xmm_get(s, i->rm)));
     s->gpr[i->reg] = mask;
+    NEXT;
+}
+static void pmovmskb_256_r(struct vcpu_state *s, struct interp *c, const struct cell *i)
+{
+    struct ymm v = ymm_get(s, i->rm);
+    u32 low, high;
+
+    asm("pmovmskb %1, %0" : "=r"(low) : "x"(v.lo));
+    asm("pmovmskb %1, %0" : "=r"(high) : "x"(v.hi));
+    s->gpr[i->reg] = low | high << 16;
     NEXT;
 }
 static void maskmovdqu_r(struct vcpu_state *s, struct interp *c, const struct cell *i)
@@ -80,14 +94,15 @@ static void maskmovdqu_r(struct vcpu_state *s, struct interp *c, const struct ce
 
 /* ---- one element in, one element out ---- */
 
-/* PINSRx and PEXTRx: elements of `bits` in field `f` of the vector, the immediate cut to the number of elements. */
-#define INSERT(name, f, bits)                                                                                \
+/* PINSRx and PEXTRx: elements of `bits` in field `f` of the vector, the immediate cut to the number of elements. `first` and
+   `set` are as in VECTOR_SHAPE. */
+#define INSERT(name, first, set, f, bits)                                                                    \
     static void insert_##name(struct vcpu_state *s, const struct cell *i, u##bits element)                   \
     {                                                                                                        \
-        union xmm_parts v = {xmm_get(s, i->reg)};                                                            \
+        union xmm_parts v = {xmm_get(s, i->first)};                                                          \
                                                                                                              \
         v.f[(u8)i->imm % (128 / bits)] = element;                                                            \
-        xmm_set(s, i->reg, v.v);                                                                             \
+        set(s, i->reg, v.v);                                                                                 \
     }                                                                                                        \
     static void name##_r(struct vcpu_state *s, struct interp *c, const struct cell *i)                       \
     {                                                                                                        \
@@ -99,10 +114,14 @@ static void maskmovdqu_r(struct vcpu_state *s, struct interp *c, const struct ce
         insert_##name(s, i, load##bits(c, i, interp_ea(s, c, i, bits / 8, MEM_READ)));                       \
         NEXT;                                                                                                \
     }
-INSERT(pinsrb, b, 8)
-INSERT(pinsrw, w, 16)
-INSERT(pinsrd, d, 32)
-INSERT(pinsrq, q, 64)
+INSERT(pinsrb, reg, xmm_set, b, 8)
+INSERT(vpinsrb, vvvv, ymm_set_low, b, 8)
+INSERT(pinsrw, reg, xmm_set, w, 16)
+INSERT(vpinsrw, vvvv, ymm_set_low, w, 16)
+INSERT(pinsrd, reg, xmm_set, d, 32)
+INSERT(vpinsrd, vvvv, ymm_set_low, d, 32)
+INSERT(pinsrq, reg, xmm_set, q, 64)
+INSERT(vpinsrq, vvvv, ymm_set_low, q, 64)
 #define EXTRACT(name, f, bits)                                                                               \
     static u##bits extract_##name(const struct vcpu_state *s, const struct cell *i)                          \
     {                                                                                                        \
@@ -150,52 +169,58 @@ SHIFT(PSRLQ)
 SHIFT(PSRAW)
 SHIFT(PSRAD)
 
-/* Bytes out of two vectors, `low` below `high`, from byte `from` on; beyond them zeros. */
-static xmm bytes_from(xmm low, xmm high, unsigned from)
-{
-    u8 bytes[48] = {0};
-    xmm r;
-
-    if (from > 32)
-        from = 32;
-    memcpy(bytes, &low, 16);
-    memcpy(bytes + 16, &high, 16);
-    memcpy(&r, bytes + from, 16);
-    return r;
-}
-static const xmm zero = {0, 0};
-
 static void psrldq_imm_r(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
-    xmm_set(s, i->rm, bytes_from(xmm_get(s, i->rm), zero, (u8)i->imm));
+    xmm_set(s, i->rm, xmm_shift_right_bytes(xmm_get(s, i->rm), (u8)i->imm));
     NEXT;
 }
 static void pslldq_imm_r(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
-    unsigned n = (u8)i->imm;
-
-    xmm_set(s, i->rm, n > 15 ? zero : bytes_from(zero, xmm_get(s, i->rm), 16 - n));
+    xmm_set(s, i->rm, xmm_shift_left_bytes(xmm_get(s, i->rm), (u8)i->imm));
     NEXT;
 }
-SSE_SHAPE(palignr, 16, bytes_from(b, a, (u8)i->imm))
+SSE_SHAPE(palignr, 16, xmm_bytes_from(b, a, (u8)i->imm))
 
 /* ---- into the arithmetic flags ---- */
 
-static u16 ptest(xmm a, xmm b)
+/* VTESTPS and VTESTPD look only at the sign bits, which are in `mask`. */
+static u16 test(struct ymm a, struct ymm b, u64 mask)
 {
-    return ((a[0] & b[0]) | (a[1] & b[1]) ? 0 : PACKED_ZF) |
-           ((~a[0] & b[0]) | (~a[1] & b[1]) ? 0 : PACKED_CF);
+    xmm both = (a.lo & b.lo) | (a.hi & b.hi), second = (~a.lo & b.lo) | (~a.hi & b.hi);
+
+    return ((both[0] | both[1]) & mask ? 0 : PACKED_ZF) | ((second[0] | second[1]) & mask ? 0 : PACKED_CF) |
+           1 << 9;
 }
-static void ptest_r(struct vcpu_state *s, struct interp *c, const struct cell *i)
+static struct ymm low_get(const struct vcpu_state *s, unsigned n)
 {
-    c->flags = ptest(xmm_get(s, i->reg), xmm_get(s, i->rm)) | 1 << 9;
-    NEXT;
+    return (struct ymm){xmm_get(s, n), {0, 0}};
 }
-static void ptest_m(struct vcpu_state *s, struct interp *c, const struct cell *i)
+static ALWAYS_INLINE struct ymm low_load(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
-    c->flags = ptest(xmm_get(s, i->reg), sse_load(s, c, i, 16)) | 1 << 9;
-    NEXT;
+    return (struct ymm){avx_load(s, c, i, 16), {0, 0}};
 }
+static ALWAYS_INLINE struct ymm low_load_aligned(struct vcpu_state *s, struct interp *c, const struct cell *i)
+{
+    return (struct ymm){sse_load(s, c, i, 16), {0, 0}};
+}
+#define TEST(name, get, load, mask)                                                                          \
+    static void name##_r(struct vcpu_state *s, struct interp *c, const struct cell *i)                       \
+    {                                                                                                        \
+        c->flags = test(get(s, i->reg), get(s, i->rm), mask);                                                \
+        NEXT;                                                                                                \
+    }                                                                                                        \
+    static void name##_m(struct vcpu_state *s, struct interp *c, const struct cell *i)                       \
+    {                                                                                                        \
+        c->flags = test(get(s, i->reg), load(s, c, i), mask);                                                \
+        NEXT;                                                                                                \
+    }
+#define TEST_L(name, mask)                                                                                   \
+    TEST(name##_128, low_get, low_load, mask)                                                                \
+    TEST(name##_256, ymm_get, avx_load_ymm, mask)
+TEST(ptest, low_get, low_load_aligned, UINT64_MAX)
+TEST_L(vptest, UINT64_MAX)
+TEST_L(vtestps, 0x8000000080000000)
+TEST_L(vtestpd, 0x8000000000000000)
 
 /*
  * String compares. Lengths count up to 16, so that the 64-bit ones of REX.W fit in 32 bits for the host's instruction. The
@@ -243,23 +268,27 @@ static u32 string_compare(const struct vcpu_state *s, const struct interp *c, co
         c->flags = (u16)r;                                                                                   \
         NEXT;                                                                                                \
     }
-#define STRING_MASK(name, explicit_lengths, operand, source)                                                 \
+#define STRING_MASK(name, explicit_lengths, operand, source, set)                                            \
     static void name##operand(struct vcpu_state *s, struct interp *c, const struct cell *i)                  \
     {                                                                                                        \
         xmm mask;                                                                                            \
                                                                                                              \
         c->flags = (u16)string_compare(s, c, i, xmm_get(s, i->reg), source, explicit_lengths, &mask);        \
-        xmm_set(s, 0, mask);                                                                                 \
+        set(s, 0, mask);                                                                                     \
         NEXT;                                                                                                \
     }
 STRING_INDEX(pcmpestri, true, _r, xmm_get(s, i->rm))
 STRING_INDEX(pcmpestri, true, _m, sse_load_unaligned(s, c, i))
 STRING_INDEX(pcmpistri, false, _r, xmm_get(s, i->rm))
 STRING_INDEX(pcmpistri, false, _m, sse_load_unaligned(s, c, i))
-STRING_MASK(pcmpestrm, true, _r, xmm_get(s, i->rm))
-STRING_MASK(pcmpestrm, true, _m, sse_load_unaligned(s, c, i))
-STRING_MASK(pcmpistrm, false, _r, xmm_get(s, i->rm))
-STRING_MASK(pcmpistrm, false, _m, sse_load_unaligned(s, c, i))
+STRING_MASK(pcmpestrm, true, _r, xmm_get(s, i->rm), xmm_set)
+STRING_MASK(vpcmpestrm, true, _r, xmm_get(s, i->rm), ymm_set_low)
+STRING_MASK(pcmpestrm, true, _m, sse_load_unaligned(s, c, i), xmm_set)
+STRING_MASK(vpcmpestrm, true, _m, sse_load_unaligned(s, c, i), ymm_set_low)
+STRING_MASK(pcmpistrm, false, _r, xmm_get(s, i->rm), xmm_set)
+STRING_MASK(vpcmpistrm, false, _r, xmm_get(s, i->rm), ymm_set_low)
+STRING_MASK(pcmpistrm, false, _m, sse_load_unaligned(s, c, i), xmm_set)
+STRING_MASK(vpcmpistrm, false, _m, sse_load_unaligned(s, c, i), ymm_set_low)
 
 /* ---- SSE4A. The upper half, which the manual leaves undefined, stays (APM 4) ---- */
 
@@ -344,5 +373,34 @@ const struct interp_row interp_sse_int_rows[] = {
     ROW_M(MOVNTSS_Mss_Vss, movd_to_m)
     ROW_M(MOVNTSD_Msd_Vsd, movq_to_m)
 
+    /* VEX */
+    ROW_RM(VMOVD_Vdq_Ed, vmovd_from_r, vmovd_from_m)
+    ROW_RM(VMOVQ_Vdq_Eq, vmovq_from_r, vmovq_from_m)
+    ROW_RM(VMOVD_Ed_Vdq, movd_to_r, movd_to_m)
+    ROW_RM(VMOVQ_Eq_Vdq, movq_to_r, movq_to_m)
+    ROW_RM(VMOVQ_Vq_Wq, vmovq_r, vmovq_from_m)
+    ROW_RM(VMOVQ_Wq_Vq, vmovq_back_r, movq_to_m)
+    ROW_R(VPMOVMSKB_Gd_Udq, pmovmskb_r)
+    ROW_R(VPMOVMSKB_Gd_Uqq, pmovmskb_256_r)
+    ROW_R(VMASKMOVDQU_Vdq_Udq, maskmovdqu_r)
+
+    ROW_RM(VPINSRB_Vdq_Hdq_RdMb_Ib, vpinsrb_r, vpinsrb_m)
+    ROW_RM(VPINSRW_Vdq_Hdq_RdMw_Ib, vpinsrw_r, vpinsrw_m)
+    ROW_RM(VPINSRD_Vdq_Hdq_Ed_Ib, vpinsrd_r, vpinsrd_m)
+    ROW_RM(VPINSRQ_Vdq_Hdq_Eq_Ib, vpinsrq_r, vpinsrq_m)
+    ROW_RM(VPEXTRB_RdMb_Vdq_Ib, pextrb_r, pextrb_m)
+    ROW_RM(VPEXTRW_RdMw_Vdq_Ib, pextrw_r, pextrw_m)
+    ROW_RM(VPEXTRD_Ed_Vdq_Ib, pextrd_r, pextrd_m)
+    ROW_RM(VPEXTRQ_Eq_Vdq_Ib, pextrq_r, pextrq_m)
+    ROW_RM(VEXTRACTPS_Ed_Vdq_Ib, pextrd_r, pextrd_m)
+    ROW_R(VPEXTRW_Gd_Udq_Ib, pextrw_from_rm_r)
+
+    ROW_L(VPTEST_Vx_Wx, vptest)
+    ROW_L(VTESTPS_Vps_Wps, vtestps)
+    ROW_L(VTESTPD_Vpd_Wpd, vtestpd)
+    ROW_RM(VPCMPESTRI_Vdq_Wdq_Ib, pcmpestri_r, pcmpestri_m)
+    ROW_RM(VPCMPESTRM_Vdq_Wdq_Ib, vpcmpestrm_r, vpcmpestrm_m)
+    ROW_RM(VPCMPISTRI_Vdq_Wdq_Ib, pcmpistri_r, pcmpistri_m)
+    ROW_RM(VPCMPISTRM_Vdq_Wdq_Ib, vpcmpistrm_r, vpcmpistrm_m)
     ROW_LAST,
 };
