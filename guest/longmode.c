@@ -307,7 +307,7 @@ static void far_code(void)
         bool good = a.code && (a.conforming || a.dpl == 3) && flags != 3;
         struct expect e = !good ? FAULT(GP, TARGET) : !a.p ? FAULT(NP, TARGET) : END;
 
-        if (!a.s || (!a.p && flags == 3))
+        if (!a.s)
             continue;
         place(CODE64("nop"), CODE_AREA + LANDING);
         gdt[TARGET / 8] = descriptor(0, 0xfffff, (u8)byte, (u8)(FLAGS_G | flags << 1));
@@ -493,8 +493,6 @@ static void iret(void)
         bool good = a.code && (a.conforming ? a.dpl <= rpl : a.dpl == rpl) && flags != 3;
         const struct trap *trap;
 
-        if (!a.p && flags == 3)
-            continue; /* the order is open */
         place(CODE64("nop"), CODE_AREA + LANDING);
         gdt[TARGET / 8] = descriptor(0, 0xfffff, (u8)byte, (u8)(FLAGS_G | flags << 1));
         c.ax = TARGET | rpl;

@@ -406,6 +406,56 @@ static void sysenter(void)
     wrmsr(MSR_SYSENTER_CS, 0);
 }
 
+/* Outside IA-32e mode AMD's processors alone have them (APM 3 SYSCALL, SYSRET): EIP is in STAR, ECX is all that is saved. */
+static void syscall(void)
+{
+    struct code call = CODE32("syscall"), back = CODE32(".byte 0x0f, 0x07");
+    const u64 efer = rdmsr(MSR_EFER);
+    struct context c;
+    const struct trap *trap;
+
+    group("SYSCALL and SYSRET");
+    if (!cpu_is_amd()) {
+        wrmsr(MSR_EFER, efer | EFER_SCE);
+        for (int cpl = 0; cpl < 4; cpl++) {
+            c = ring_context(cpl, call);
+            expect_trap(run(&c), FAULT(UD, 0), "SYSCALL, cpl %d", cpl);
+            c = ring_context(cpl, back);
+            expect_trap(run(&c), FAULT(UD, 0), "SYSRET, cpl %d", cpl);
+        }
+        wrmsr(MSR_EFER, efer);
+        return;
+    }
+    c = user_context(call);
+    expect_trap(run(&c), FAULT(UD, 0), "SYSCALL without EFER.SCE");
+    c = kernel_context(back);
+    expect_trap(run(&c), FAULT(UD, 0), "SYSRET without EFER.SCE");
+    wrmsr(MSR_EFER, efer | EFER_SCE);
+    wrmsr(MSR_STAR, (u64)SEL_UCODE32 << 48 | (u64)SEL_KCODE << 32 | (CODE_AREA + 0x100));
+    place(CODE32("nop"), CODE_AREA + 0x100);
+    for (int cpl = 0; cpl < 4; cpl++) {
+        c = ring_context(cpl, call);
+        c.flags |= FLAG_IF | FLAG_DF | FLAG_CF | FLAG_IOPL;
+        trap = run(&c);
+        expect_trap(trap, FAULT_AT(VECTOR_END, 0, 0x103), "SYSCALL, cpl %d", cpl);
+        expect_equal(trap->at.cx, CODE_AREA + 2, "SYSCALL, cpl %d: ECX", cpl);
+        expect_equal(trap->at.cs, SEL_KCODE, "SYSCALL, cpl %d: CS", cpl);
+        expect_equal(trap->at.flags, c.flags & ~(ulong)FLAG_IF, "SYSCALL, cpl %d: flags", cpl);
+        expect_equal(trap->at.sp, c.sp, "SYSCALL, cpl %d: ESP", cpl);
+        c = ring_context(cpl, back);
+        c.cx = CODE_AREA + 0x100;
+        c.flags |= FLAG_CF;
+        trap = run(&c);
+        expect_trap(trap, cpl ? FAULT(GP, 0) : FAULT_AT(VECTOR_END, 0, 0x103), "SYSRET, cpl %d", cpl);
+        if (cpl)
+            continue;
+        expect_equal(trap->at.cs, SEL_UCODE32, "SYSRET: CS");
+        expect_equal(trap->at.ss, SEL_UDATA, "SYSRET: SS");
+        expect_equal(trap->at.flags, c.flags | FLAG_IF, "SYSRET: flags");
+    }
+    wrmsr(MSR_EFER, efer);
+}
+
 void test(void)
 {
     privileged();
@@ -416,4 +466,5 @@ void test(void)
     user_mode_instruction_prevention();
     store_tables();
     sysenter();
+    syscall();
 }

@@ -89,31 +89,39 @@ static struct tss32 *tss_of(u16 selector)
 void catch_task(u32 vector, const u32 *stack);
 void catch_task(u32 vector, const u32 *stack)
 {
-    const struct tss32 *old = tss_of((u16)catcher[vector].wide.link);
+    u16 link = (u16)catcher[vector].wide.link;
+    const struct tss32 *wide = tss_of(link);
+    const struct tss16 *narrow = (const struct tss16 *)wide;
+    bool is_wide = gdt[link / 8] >> 43 & 1;
+    ulong gpr[8], seg[6] = {0};
 
+    for (unsigned n = 0; n < 8; n++)
+        gpr[n] = is_wide ? wide->gpr[n] : narrow->gpr[n];
+    for (unsigned n = 0; n < (is_wide ? 6 : 4); n++)
+        seg[n] = is_wide ? wide->seg[n] & 0xffff : narrow->seg[n];
     caught = true;
     catch_trap = (struct trap){
         .vector = (int)vector,
         .error = stack == (u32 *)(catch_stack + sizeof(catch_stack)) ? 0 : *stack,
         .cr2 = read_cr2(),
-        .at = {.ax = old->gpr[0],
-               .cx = old->gpr[1],
-               .dx = old->gpr[2],
-               .bx = old->gpr[3],
-               .sp = old->gpr[4],
-               .bp = old->gpr[5],
-               .si = old->gpr[6],
-               .di = old->gpr[7],
-               .ip = old->eip,
-               .flags = old->eflags,
-               .cs = old->seg[CS_AT] & 0xffff,
-               .ss = old->seg[SS_AT] & 0xffff,
-               .ds = old->seg[DS_AT] & 0xffff,
-               .es = old->seg[ES_AT] & 0xffff,
-               .fs = old->seg[FS_AT] & 0xffff,
-               .gs = old->seg[GS_AT] & 0xffff},
+        .at = {.ax = gpr[0],
+               .cx = gpr[1],
+               .dx = gpr[2],
+               .bx = gpr[3],
+               .sp = gpr[4],
+               .bp = gpr[5],
+               .si = gpr[6],
+               .di = gpr[7],
+               .ip = is_wide ? wide->eip : narrow->ip,
+               .flags = is_wide ? wide->eflags : narrow->flags,
+               .es = seg[ES_AT],
+               .cs = seg[CS_AT],
+               .ss = seg[SS_AT],
+               .ds = seg[DS_AT],
+               .fs = seg[FS_AT],
+               .gs = seg[GS_AT]},
     };
-    after.tr = (u16)catcher[vector].wide.link;
+    after.tr = link & ~3;
 }
 
 static u16 task_register(void)
@@ -1054,6 +1062,117 @@ static void virtual_tasks(void)
     expect_equal(trap->at.ip, 0x10000, "EIP beyond 64 KiB: EIP");
 }
 
+/* What an interrupt of virtual-8086 mode finds wrong with the stack of ring 0 (SDM 2A INT n, INTERRUPT-FROM-VIRTUAL-8086-MODE):
+   nobody but another task can handle that. */
+static void virtual_interrupts(void)
+{
+    static const struct {
+        const char *what;
+        u16 selector;
+        u8 access; /* of BAD */
+        u32 esp;
+        int vector; /* VECTOR_END: it is good */
+        u16 error;
+    } rows[] = {
+        {"good", BAD, DATA_RW(0), 0x800, VECTOR_END, 0},
+        {"just enough room", BAD, DATA_RW(0), 36, VECTOR_END, 0},
+        {"no room", BAD, DATA_RW(0), 35, SS, BAD},
+        {"beyond the limit", BAD, DATA_RW(0), 0x1001, SS, BAD},
+        {"null", 0, DATA_RW(0), 0x800, TS, 0},
+        {"beyond the GDT", BEYOND, DATA_RW(0), 0x800, TS, BEYOND},
+        {"RPL 3", BAD | 3, DATA_RW(0), 0x800, TS, BAD},
+        {"DPL 3", BAD, DATA_RW(3), 0x800, TS, BAD},
+        {"read-only", BAD, DATA_RW(0) & ~ACCESS_W, 0x800, TS, BAD},
+        {"absent", BAD, DATA_RW(0) & ~ACCESS_P, 0x800, SS, BAD},
+    };
+    struct code forms[] = {CODE16("int 0x90"), CODE16("ud2"), CODE16("hlt")};
+    static const u8 vectors[] = {VECTOR, UD, GP};
+    const u32 esp = main_tss()->stack[0].esp, ss = main_tss()->stack[0].ss;
+
+    group("interrupts of virtual-8086 mode with bad stacks");
+    for (unsigned form = 0; form < ARRAY_SIZE(forms); form++) {
+        for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+            struct context c = {.flags = FLAG_FIXED | FLAG_VM | FLAG_IOPL,
+                                .cs = REAL_CODE >> 4,
+                                .ss = REAL_STACK >> 4,
+                                .sp = 0x8000};
+            bool good = rows[i].vector == VECTOR_END;
+            const struct trap *trap;
+
+            settle();
+            catch (DF);
+            catch (TS);
+            catch (SS);
+            place(forms[form], REAL_CODE);
+            /* The handler goes back to a flat stack. */
+            place(CODE32("mov eax, ss\n mov ecx, esp\n mov edx, 0x10\n mov ss, edx\n mov esp, 0x417000"),
+                  CODE_AREA + LANDING);
+            set_gate(vectors[form], SEL_KCODE, CODE_AREA + LANDING, ACCESS_P | DPL3 | TYPE_INT, 0);
+            gdt[BAD / 8] = descriptor(DATA_AREA, 0xfff, rows[i].access, FLAGS_D);
+            main_tss()->stack[0].esp = rows[i].esp;
+            main_tss()->stack[0].ss = rows[i].selector;
+            trap = go(&c);
+            main_tss()->stack[0].esp = esp;
+            main_tss()->stack[0].ss = ss;
+            if (good && form == 2 && rows[i].esp == 36) { /* no room for the error code */
+                expect_equal(trap->vector, DF, "form %u, %s and an error code", form, rows[i].what);
+                continue;
+            }
+            expect_equal(trap->vector, !good && form == 2 ? DF : rows[i].vector, "form %u, %s: vector", form,
+                         rows[i].what);
+            if (!good && form < 2)
+                expect_equal(trap->error, rows[i].error | (form == 1), "form %u, %s: error code", form,
+                             rows[i].what);
+            if (!good)
+                expect_equal(trap->at.flags & ~(ulong)FLAG_RF, c.flags, "form %u, %s: EFLAGS", form,
+                             rows[i].what);
+            else
+                expect_equal(trap->at.cx, rows[i].esp - 36 - (form == 2 ? 4 : 0), "form %u, %s: ESP", form,
+                             rows[i].what);
+        }
+    }
+}
+
+/* Gates to an inner ring take the stack of a 16-bit TSS as well: two words for each ring (SDM 3A figure 8-10). */
+static void narrow_inner_stacks(void)
+{
+    struct code forms[] = {CODE32("call fword ptr [ebx]"), CODE32("int 0x90")};
+    struct tss16 *t = &catcher[0].narrow;
+
+    group("inner stacks of a 16-bit TSS");
+    for (unsigned form = 0; form < ARRAY_SIZE(forms); form++) {
+        for (unsigned ring = 0; ring < 3; ring++) {
+            const u32 *frame = (const u32 *)(STACK_AREA + 0x6000 - 0x1000 * ring - (form ? 20 : 16));
+            const struct trap *trap;
+            struct context c;
+
+            settle();
+            catch (GP);
+            *t = (struct tss16){.stack = {0x6000, BAD, 0x5000, BAD | 1, 0x4000, BAD | 2}};
+            set_tss(SPARE, t, sizeof(*t) - 1, TYPE_TSS16);
+            gdt[BAD / 8] = descriptor(STACK_AREA, 0xffff, DATA_RW(ring), FLAGS_D);
+            gdt[CODE16T / 8] = descriptor(CODE_AREA, 0xffff, CODE_XR(ring), FLAGS_D);
+            gdt[GATE / 8] = gate(CODE16T, LANDING, ACCESS_P | DPL3 | TYPE_CALL, 0);
+            set_gate(VECTOR, CODE16T, LANDING, ACCESS_P | DPL3 | TYPE_INT, 0);
+            place(CODE32("xchg eax, eax\n ud2"), CODE_AREA + LANDING);
+            set_gate(UD, CATCH + 8 * GP, 0, ACCESS_P | TYPE_TASK_GATE, 0);
+            asm volatile("ltr %w0" ::"r"(SPARE));
+            c = user_context(forms[form]);
+            c.bx = DATA_AREA;
+            *(u16 *)(DATA_AREA + 4) = GATE | 3;
+            trap = go(&c);
+            expect_equal(trap->vector, GP, "form %u, ring %u", form, ring);
+            expect_equal(trap->at.ip, LANDING + 1, "form %u, ring %u: IP", form, ring);
+            expect_equal(trap->at.cs, CODE16T | ring, "form %u, ring %u: CS", form, ring);
+            expect_equal(trap->at.ss, BAD | ring, "form %u, ring %u: SS", form, ring);
+            expect_equal(STACK_AREA + trap->at.sp, (ulong)frame, "form %u, ring %u: SP", form, ring);
+            expect_equal(frame[0], CODE_AREA + 2, "form %u, ring %u: pushed EIP", form, ring);
+            expect_equal(frame[form ? 3 : 2], c.sp, "form %u, ring %u: pushed ESP", form, ring);
+            expect_equal(frame[form ? 4 : 3] & 0xffff, c.ss, "form %u, ring %u: pushed SS", form, ring);
+        }
+    }
+}
+
 /* ---- the rest of the new task's state ---- */
 
 static void debug_trap(void)
@@ -1453,6 +1572,8 @@ void test(void)
     first_instruction();
     narrow();
     virtual_tasks();
+    virtual_interrupts();
+    narrow_inner_stacks();
     debug_trap();
     io_maps();
     new_context();

@@ -178,6 +178,54 @@ static void sensitive(void)
     expect_equal(trap->at.flags, FLAG_FIXED | FLAG_CF, "IRETD with VM at CPL 3: flags");
 }
 
+/* IRETD from ring 0 with VM in its image: nine doublewords, all within the stack's limit; EIP within 64 KiB; no selector is
+   checked (SDM 2A IRET, RETURN-TO-VIRTUAL-8086-MODE). */
+static void entry(void)
+{
+    struct code code = CODE32("mov ss, eax\n mov esp, ebx\n iretd");
+    enum { STACK = SEL_TEST + 16, AT = 4 };
+    static const struct {
+        const char *what;
+        u32 eip, room, flags;
+        struct expect want;
+    } rows[] = {
+        {"good", 0x400, 36, FLAG_VM | FLAG_FIXED, {BP, 0, ANYWHERE}},
+        {"the last byte", 0xffff, 36, FLAG_VM | FLAG_FIXED, {BP, 0, ANYWHERE}},
+        {"EIP beyond 64 KiB", 0x10000, 36, FLAG_VM | FLAG_FIXED, {GP, 0, AT}},
+        {"no room for GS", 0x400, 35, FLAG_VM | FLAG_FIXED, {SS, 0, AT}},
+        {"no room for ESP", 0x400, 15, FLAG_VM | FLAG_FIXED, {SS, 0, AT}},
+        {"no room for EFLAGS", 0x400, 11, FLAG_VM | FLAG_FIXED, {SS, 0, AT}},
+        {"all flags", 0x400, 36, FLAG_VM | 0x3c7ed7, {BP, 0, ANYWHERE}},
+    };
+
+    group("the way in");
+    for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct context c = kernel_context(code);
+        u32 *frame = (u32 *)(DATA_AREA + 0x1000 - rows[i].room);
+        const u32 image[] = {rows[i].eip, REAL_CODE >> 4, rows[i].flags, 0x12348000, REAL_STACK >> 4, 0xffff,
+                             3,           0x1234,         0xfffb};
+        const struct trap *trap;
+
+        memcpy(frame, image, sizeof(image));
+        *(u8 *)(REAL_CODE + (rows[i].eip & 0xffff)) = 0xcc;
+        gdt[STACK / 8] = descriptor(0, DATA_AREA / 4096, DATA_RW(0), FLAGS_D | FLAGS_G);
+        c.ax = STACK;
+        c.bx = (ulong)frame;
+        trap = run(&c);
+        expect_trap(trap, rows[i].want, "%s", rows[i].what);
+        if (rows[i].want.vector != BP)
+            continue;
+        expect_equal(trap->at.cs, REAL_CODE >> 4, "%s: CS", rows[i].what);
+        expect_equal(trap->at.ss, REAL_STACK >> 4, "%s: SS", rows[i].what);
+        expect_equal(trap->at.sp, 0x12348000, "%s: ESP", rows[i].what);
+        expect_equal(trap->at.es, 0xffff, "%s: ES", rows[i].what);
+        expect_equal(trap->at.ds, 3, "%s: DS", rows[i].what);
+        expect_equal(trap->at.fs, 0x1234, "%s: FS", rows[i].what);
+        expect_equal(trap->at.gs, 0xfffb, "%s: GS", rows[i].what);
+        expect_equal(trap->at.flags, rows[i].flags, "%s: EFLAGS", rows[i].what);
+    }
+}
+
 static void instructions(void)
 {
     struct {
@@ -301,6 +349,7 @@ void test(void)
     software_interrupts();
     frames();
     sensitive();
+    entry();
     instructions();
     io_map();
     limits();

@@ -801,7 +801,12 @@ HANDLER(sysret)
         raise_gp(c, i, 0);
     s->seg[SEG_CS] = flat_segment((u16)((to64 ? selector + 16 : selector) | 3),
                                   (to64 ? ATTR_CODE64 : ATTR_CODE32) | SEG_DPL);
-    s->seg[SEG_SS] = flat_segment((u16)((selector + 8) | 3), ATTR_DATA | SEG_DPL);
+    if (c->amd) { /* what SS is stays, be it null: APM 3, SYSRET */
+        s->seg[SEG_SS].selector = (u16)((selector + 8) | 3);
+        s->seg[SEG_SS].attr |= SEG_DPL;
+    } else {
+        s->seg[SEG_SS] = flat_segment((u16)((selector + 8) | 3), ATTR_DATA | SEG_DPL);
+    }
     s->rip = target;
     interp_set_rflags(c, lma ? (s->gpr[R11] & 0x3c7fd7) : interp_rflags(c) | FLAG_IF);
     step_if_tf(s, c, i);

@@ -361,10 +361,10 @@ static void check_code_direct(struct interp *c, const struct cell *i, const stru
 
 static void check_code_present(struct interp *c, const struct cell *i, const struct seg *cs, u16 selector)
 {
-    if (!(cs->attr & SEG_P))
-        interp_fault(c, i, VEC_NP, selector_error(selector, 0));
     if ((c->state->efer & EFER_LMA) && (cs->attr & SEG_L) && (cs->attr & SEG_DB))
         raise_gp(c, i, selector_error(selector, 0));
+    if (!(cs->attr & SEG_P))
+        interp_fault(c, i, VEC_NP, selector_error(selector, 0));
 }
 
 struct call_gate {
