@@ -62,7 +62,7 @@ static unsigned vector_registers(const struct insn_case *test)
     return test->mode == X86_CODE64 ? 16 : 8;
 }
 
-static void compare_fx(struct comparison *c, const u8 *in, const u8 *host, const u8 *guest, u32 mxcsr_mask)
+static void compare_fx(struct comparison *c, const u8 *in, const u8 *host, const u8 *guest)
 {
     static const struct {
         const char *name;
@@ -79,10 +79,6 @@ static void compare_fx(struct comparison *c, const u8 *in, const u8 *host, const
         if (fields[n].size == 8) /* what CPUs do with pointers that are not canonical differs */
             for (unsigned k = 0; k < 3; k++)
                 v[k] &= 0xffffffffffffff;
-        if (!strcmp(fields[n].name, "mxcsr")) {
-            v[1] &= mxcsr_mask;
-            v[2] &= mxcsr_mask;
-        }
         compare64(c, fields[n].name, v[0], v[1], v[2]);
     }
     for (unsigned n = 0; n < 8; n++)
@@ -124,7 +120,7 @@ unsigned outcome_compare(const struct insn_case *test, const struct insn_outcome
         compare64(c, register_names[n], test->in.gpr[n], host->s.gpr[n] & mask, guest->s.gpr[n] & mask);
     }
     compare64(c, "flags", test->in.rflags, host->s.rflags & flags, guest->s.rflags & flags);
-    compare_fx(c, test->in.fx, host->s.fx, guest->s.fx, ~mxcsr_ignored(test, host));
+    compare_fx(c, test->in.fx, host->s.fx, guest->s.fx);
     compare_ymm(c, &test->in, &host->s, &guest->s);
     if (memcmp(host->data, guest->data, DATA_WRITABLE)) {
         unsigned from = 0, to = DATA_WRITABLE;

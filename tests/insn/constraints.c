@@ -58,11 +58,6 @@ static void text_length(struct insn_case *test, struct random *r, u64 *target)
         test->in.gpr[RDX] = random_below(r, 40) - 20;
 }
 
-static void underflow_masked(struct insn_case *test, struct random *r, u64 *target)
-{
-    test->in.fx[25] |= 0x08;
-}
-
 static bool is_signed(const struct insn_case *test)
 {
     return op_matches(test->insn.op, "IDIV");
@@ -291,8 +286,6 @@ static const struct {
     {"XLAT",      NULL,    "loads from a table at rBX", table_lookup},
     {"PCMPESTR*", NULL,    "lengths in rAX and rDX that mean something", text_length},
     {"VPCMPESTR*", NULL,   "lengths in rAX and rDX that mean something", text_length},
-    {"DPP*",      NULL,    "the interpreter finds underflow of the products too late (docs/quirks.md)", underflow_masked},
-    {"VDPP*",     NULL,    "the interpreter finds underflow of the products too late (docs/quirks.md)", underflow_masked},
     {"DIV",       NULL,    "quotients that fit", quotient},
     {"IDIV",      NULL,    "quotients that fit", quotient},
     {"FXSAVE*",   NULL,    "512 bytes on a boundary of 16", image_place},

@@ -154,18 +154,3 @@ u64 flags_ignored(const struct insn_case *test)
 {
     return 0;
 }
-
-/* With overflow or underflow unmasked, a result is inexact if it would not fit with an unbounded exponent; masked, as the
-   interpreter executes it, every overflow and many an underflow is. Nobody sees the result (docs/quirks.md). */
-u32 mxcsr_ignored(const struct insn_case *test, const struct insn_outcome *host)
-{
-    u32 mxcsr;
-
-    memcpy(&mxcsr, host->s.fx + 24, 4);
-    if (host->vector != VEC_XM)
-        return 0;
-    /* Dot products: an exception of the products keeps the sums from being made. */
-    if (op_matches(test->insn.op, "DPP*") || op_matches(test->insn.op, "VDPP*"))
-        return 0x3f;
-    return mxcsr & ~mxcsr >> 7 & 0x18 ? 0x20 : 0;
-}

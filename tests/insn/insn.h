@@ -199,8 +199,6 @@ bool host_has(u16 op);
 bool address_ignored(const struct insn_case *test);
 /* Arithmetic flags that are not compared after this instruction. */
 u64 flags_ignored(const struct insn_case *test);
-/* MXCSR bits that are not compared after this outcome. */
-u32 mxcsr_ignored(const struct insn_case *test, const struct insn_outcome *host);
 
 /* ---- cases as text (text.c) ---- */
 

@@ -5,7 +5,7 @@
  *   test_insn --count N                     N random cases, spread over rows and modes
  *   test_insn --part NAME                   one of the suites (parts[])
  *   test_insn --seed S                      other ones
- *   test_insn --only MNEMONIC [--count N]   of some rows
+ *   test_insn --only MNEMONIC [--count N]   of some rows; VF* for all that begin so
  *   test_insn --run MODE BYTES SEED         one case again, as a failing one prints itself
  *   test_insn --case MODE BYTES STATE       a case as text, as in cases.c
  *   test_insn --coverage                    rows without a case, and why
@@ -104,7 +104,7 @@ static bool show_case(const struct insn_case *test)
 
 static bool wanted(u16 op)
 {
-    return !run.only || !strcmp(run.only, x86_ops[op].mnemonic);
+    return !run.only || op_matches(op, run.only);
 }
 
 static u64 case_seed(u16 op, u8 mode, u64 n)

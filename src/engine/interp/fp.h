@@ -365,7 +365,7 @@ FP_SSE3_FLOAT(DEFINE)
 #undef DEFINE
 
 /* soft_fma gives x * y + z in the elements of `type` and `to` elsewhere; FMA_* bits of `signs` negate. */
-enum fma_type { FMA_PS, FMA_PD, FMA_SS, FMA_SD };
+enum fp_elements { FP_PS, FP_PD, FP_SS, FP_SD };
 enum {
     FMA_PRODUCT = 1 << 0,
     FMA_EVEN = 1 << 1, /* the addend of even elements */
@@ -376,12 +376,12 @@ enum {
     FMA_SIGNS_FNMSUB = FMA_PRODUCT | FMA_EVEN | FMA_ODD,
     FMA_SIGNS_FMADDSUB = FMA_EVEN,
     FMA_SIGNS_FMSUBADD = FMA_ODD,
-    FMA_TYPE_ps = FMA_PS,
-    FMA_TYPE_pd = FMA_PD,
-    FMA_TYPE_ss = FMA_SS,
-    FMA_TYPE_sd = FMA_SD,
+    FMA_TYPE_ps = FP_PS,
+    FMA_TYPE_pd = FP_PD,
+    FMA_TYPE_ss = FP_SS,
+    FMA_TYPE_sd = FP_SD,
 };
-xmm soft_fma(xmm to, xmm x, xmm y, xmm z, unsigned signs, enum fma_type type);
+xmm soft_fma(xmm to, xmm x, xmm y, xmm z, unsigned signs, enum fp_elements type);
 /* x, y, z by the digits of the mnemonic: operands 1 (a), 2 (b) and 3 (c). */
 #define FMA_132(a, b, c) a, c, b
 #define FMA_213(a, b, c) b, a, c
@@ -389,7 +389,7 @@ xmm soft_fma(xmm to, xmm x, xmm y, xmm z, unsigned signs, enum fma_type type);
 #define DEFINE(name, form, bytes, tiny, op, order)                                                           \
     static inline xmm soft_##name(xmm a, xmm b, xmm c)                                                       \
     {                                                                                                        \
-        return soft_fma(a, FMA_##order(a, b, c), FMA_SIGNS_##op, (enum fma_type)FMA_TYPE_##tiny);            \
+        return soft_fma(a, FMA_##order(a, b, c), FMA_SIGNS_##op, (enum fp_elements)FMA_TYPE_##tiny);         \
     }                                                                                                        \
     static FP_ALWAYS_INLINE xmm xmm_##name(const struct interp_fp *fp, xmm a, xmm b, xmm c)                  \
     {                                                                                                        \
@@ -460,6 +460,39 @@ FP_IMM_VCOMPARE(DEFINE)
 FP_F16C_IMM_FLOAT(DEFINE)
 #undef DEFINE
 #undef DEFINE_IMM
+
+/* ---- exceptions ---- */
+
+/* An instruction whose result may overflow or underflow. */
+struct fp_operation {
+    enum {
+        FP_ADD,
+        FP_SUB,
+        FP_ADDSUB,
+        FP_HADD,
+        FP_HSUB,
+        FP_MUL,
+        FP_DIV,
+        FP_NARROW, /* double to single */
+        FP_HALF,   /* single to half */
+        FP_DOT,
+        FP_FMA_132,
+        FP_FMA_213,
+        FP_FMA_231,
+    } kind;
+    enum fp_elements type; /* of the source */
+    u8 signs;              /* FMA: FMA_* */
+};
+/* Its operands: destination (of FMA), first, second source or the only one. */
+struct fp_lane {
+    xmm to, a, b;
+};
+/*
+ * The flags that it raises with the exceptions masked or not as in `mxcsr`. Where the result would need a larger exponent
+ * than there is and that exception is not masked, it is inexact if it were so with any exponent (SDM 1 4.9.1.4-5). Of those
+ * found before the calculation, only dot products have all.
+ */
+u32 soft_flags(const struct fp_operation *op, const struct fp_lane *lane, unsigned lanes, u8 imm, u32 mxcsr);
 
 /* ---- string compares ---- */
 

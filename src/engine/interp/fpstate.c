@@ -93,15 +93,65 @@ bool interp_fp_tiny(xmm result, enum fp_tiny type)
     return false;
 }
 
-void interp_fp_check_end(struct interp *c, const struct cell *i, bool tiny)
+/* What may overflow or underflow. A dot product's intermediate results may, whatever the last one is. */
+static const struct rounded_op {
+    u16 op;
+    struct fp_operation operation;
+} rounded_ops[] = {
+/* clang-format off */
+#define LEGACY_AND_VEX(name, kind, type, form, vex_form)                                                     \
+    {OP_##name##_##form, {kind, type}}, {OP_V##name##_##vex_form, {kind, type}},
+#define PACKED(name, kind)                                                                                   \
+    LEGACY_AND_VEX(name##PS, kind, FP_PS, Vps_Wps, Vps_Hps_Wps)                                              \
+    LEGACY_AND_VEX(name##PD, kind, FP_PD, Vpd_Wpd, Vpd_Hpd_Wpd)
+#define PACKED_AND_SCALAR(name, kind)                                                                        \
+    PACKED(name, kind)                                                                                       \
+    LEGACY_AND_VEX(name##SS, kind, FP_SS, Vss_Wss, Vss_Hss_Wss)                                              \
+    LEGACY_AND_VEX(name##SD, kind, FP_SD, Vsd_Wsd, Vsd_Hsd_Wsd)
+    PACKED_AND_SCALAR(ADD, FP_ADD)
+    PACKED_AND_SCALAR(SUB, FP_SUB)
+    PACKED_AND_SCALAR(MUL, FP_MUL)
+    PACKED_AND_SCALAR(DIV, FP_DIV)
+    PACKED(ADDSUB, FP_ADDSUB)
+    PACKED(HADD, FP_HADD)
+    PACKED(HSUB, FP_HSUB)
+    LEGACY_AND_VEX(CVTPD2PS, FP_NARROW, FP_PD, Vps_Wpd, Vps_Wpd)
+    LEGACY_AND_VEX(CVTSD2SS, FP_NARROW, FP_SD, Vss_Wsd, Vss_Hss_Wsd)
+    LEGACY_AND_VEX(DPPS, FP_DOT, FP_PS, Vps_Wps_Ib, Vps_Hps_Wps_Ib)
+    LEGACY_AND_VEX(DPPD, FP_DOT, FP_PD, Vpd_Wpd_Ib, Vpd_Hpd_Wpd_Ib)
+    {OP_VCVTPS2PH_Wx_Vps_Ib, {FP_HALF, FP_PS}},
+#define FUSED(name, form, bytes, tiny, op, order)                                                            \
+    {OP_##name##_##form, {FP_FMA_##order, (enum fp_elements)FMA_TYPE_##tiny, FMA_SIGNS_##op}},
+    FP_FMA(FUSED)
+    /* clang-format on */
+};
+static const struct fp_operation *rounded_operation(const struct cell *i)
 {
-    u32 raised = fp_get_mxcsr() & MXCSR_FLAGS, unmasked = ~c->state->mxcsr >> MXCSR_MASK_SHIFT & MXCSR_FLAGS;
+    for (size_t n = 0; n < ARRAY_SIZE(rounded_ops); n++)
+        if (rounded_ops[n].op == i->op)
+            return &rounded_ops[n].operation;
+    return NULL;
+}
 
-    if (tiny)
-        raised |= unmasked & MXCSR_UE;
-    /* An unmasked exception before the calculation keeps those after it from being found (SDM 1 11.5.2). */
-    if (raised & unmasked & (MXCSR_IE | MXCSR_DE | MXCSR_ZE))
-        raised &= MXCSR_IE | MXCSR_DE | MXCSR_ZE;
+void interp_fp_check_end(struct interp *c, const struct cell *i, bool tiny, const struct fp_lane *lane,
+                         unsigned lanes)
+{
+    enum { BEFORE = MXCSR_IE | MXCSR_DE | MXCSR_ZE, RANGE = MXCSR_OE | MXCSR_UE };
+    u32 mxcsr = c->state->mxcsr, raised = fp_get_mxcsr() & MXCSR_FLAGS,
+        unmasked = ~mxcsr >> MXCSR_MASK_SHIFT & MXCSR_FLAGS;
+    const struct fp_operation *op = lane ? rounded_operation(i) : NULL;
+
+    if (op && op->kind == FP_DOT) {
+        raised = soft_flags(op, lane, lanes, (u8)i->imm, mxcsr);
+    } else {
+        if (tiny)
+            raised |= unmasked & MXCSR_UE;
+        /* An unmasked exception before the calculation keeps those after it from being found (SDM 1 11.5.2). */
+        if (raised & unmasked & BEFORE)
+            raised &= BEFORE;
+        else if (op && raised & unmasked & RANGE)
+            raised = (raised & BEFORE) | (soft_flags(op, lane, lanes, (u8)i->imm, mxcsr) & ~(u32)BEFORE);
+    }
     c->state->mxcsr |= raised;
     load_mxcsr(c);
     if (raised & unmasked)

@@ -27,7 +27,9 @@ enum fp_tiny { FP_TINY_none, FP_TINY_ss, FP_TINY_sd, FP_TINY_ps, FP_TINY_pd, FP_
 
 void interp_fp_check_begin(struct interp *c);
 bool interp_fp_tiny(xmm result, enum fp_tiny type);
-void interp_fp_check_end(struct interp *c, const struct cell *i, bool tiny);
+/* `lane`: the operands, by lane; NULL with a result that neither overflows nor underflows. */
+void interp_fp_check_end(struct interp *c, const struct cell *i, bool tiny, const struct fp_lane *lane,
+                         unsigned lanes);
 
 /*
  * A handler of an instruction with SSE exceptions: its body has fp_begin(c) before the operation and fp_end(c, i, result,
@@ -53,11 +55,19 @@ void interp_fp_check_end(struct interp *c, const struct cell *i, bool tiny);
     interp_fp_check_begin(c)
 #define fp_end(c, i, result, tiny)                                                                           \
     if (checked)                                                                                             \
-    interp_fp_check_end(c, i, interp_fp_tiny(result, tiny))
+    interp_fp_check_end(c, i, interp_fp_tiny(result, tiny), NULL, 0)
 /* Of a result in two lanes (struct ymm of ops_avx.h). */
 #define fp_end_lanes(c, i, result, tiny)                                                                     \
     if (checked)                                                                                             \
-    interp_fp_check_end(c, i, interp_fp_tiny((result).lo, tiny) || interp_fp_tiny((result).hi, tiny))
+    interp_fp_check_end(c, i, interp_fp_tiny((result).lo, tiny) || interp_fp_tiny((result).hi, tiny), NULL, 0)
+/* The same for what fpstate.c has in its table of operations: with the operands after the old value of the destination. */
+#define fp_end_of(c, i, result, tiny, to, a, b)                                                              \
+    if (checked)                                                                                             \
+    interp_fp_check_end(c, i, interp_fp_tiny(result, tiny), (const struct fp_lane[]){{to, a, b}}, 1)
+#define fp_end_lanes_of(c, i, result, tiny, to, a, b)                                                        \
+    if (checked)                                                                                             \
+    interp_fp_check_end(c, i, interp_fp_tiny((result).lo, tiny) || interp_fp_tiny((result).hi, tiny),        \
+                        (const struct fp_lane[]){{(to).lo, (a).lo, (b).lo}, {(to).hi, (a).hi, (b).hi}}, 2)
 
 /* ---- x87 exceptions and MMX ---- */
 

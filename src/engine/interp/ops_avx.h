@@ -126,11 +126,13 @@ static ALWAYS_INLINE xmm avx_is4(const struct vcpu_state *s, const struct interp
     }
 #define AVX_FLOAT_SHAPE_256(name, expression, tiny)                                                          \
     FLOAT_HANDLER(name##_256_r, struct ymm x = ymm_get(s, i->vvvv), y = ymm_get(s, i->rm), r; fp_begin(c);   \
-                  r = AVX_LANES(x, y, expression); fp_end_lanes(c, i, r, FP_TINY_##tiny);                    \
-                  ymm_set(s, i->reg, r); NEXT;)                                                              \
+                  r = AVX_LANES(x, y, expression);                                                           \
+                  fp_end_lanes_of(c, i, r, FP_TINY_##tiny, ymm_get(s, i->reg), x, y); ymm_set(s, i->reg, r); \
+                  NEXT;)                                                                                     \
     FLOAT_HANDLER(name##_256_m, struct ymm y = avx_load_ymm(s, c, i), x = ymm_get(s, i->vvvv), r;            \
-                  fp_begin(c); r = AVX_LANES(x, y, expression); fp_end_lanes(c, i, r, FP_TINY_##tiny);       \
-                  ymm_set(s, i->reg, r); NEXT;)
+                  fp_begin(c); r = AVX_LANES(x, y, expression);                                              \
+                  fp_end_lanes_of(c, i, r, FP_TINY_##tiny, ymm_get(s, i->reg), x, y); ymm_set(s, i->reg, r); \
+                  NEXT;)
 
 /* name_256_r and name_256_m from a source of 16, 8 or 4 bytes (twice `bytes`), of which each lane takes half. */
 #define AVX_SOURCE_HALVES(source, bytes)                                                                     \

@@ -28,30 +28,22 @@ FROM_HALVES(vcvtph2ps_128_m, avx_load(s, c, i, 8), xmm, xmm_VCVTPH2PS(&c->fp, b,
 FROM_HALVES(vcvtph2ps_256_r, xmm_get(s, i->rm), struct ymm, from_halves(c, b), fp_end_lanes, ymm_set)
 FROM_HALVES(vcvtph2ps_256_m, avx_load(s, c, i, 16), struct ymm, from_halves(c, b), fp_end_lanes, ymm_set)
 
-static ALWAYS_INLINE xmm to_halves_128(const struct vcpu_state *s, const struct interp *c,
-                                       const struct cell *i)
+static ALWAYS_INLINE xmm to_halves(const struct interp *c, const struct cell *i, struct ymm a)
 {
-    xmm a = xmm_get(s, i->reg);
-
-    return xmm_VCVTPS2PH(&c->fp, a, a, (u8)i->imm);
-}
-static ALWAYS_INLINE xmm to_halves_256(const struct vcpu_state *s, const struct interp *c,
-                                       const struct cell *i)
-{
-    struct ymm a = ymm_get(s, i->reg);
     xmm lo = xmm_VCVTPS2PH(&c->fp, a.lo, a.lo, (u8)i->imm),
         hi = xmm_VCVTPS2PH(&c->fp, a.hi, a.hi, (u8)i->imm);
 
     return (xmm){lo[0], hi[0]};
 }
 /* `r` is half as long as the source. The store comes after the exceptions; when it faults, the flags in MXCSR stay. */
-#define TO_HALVES(length, store)                                                                             \
-    FLOAT_HANDLER(vcvtps2ph_##length##_r, xmm r; fp_begin(c); r = to_halves_##length(s, c, i);               \
-                  fp_end(c, i, r, FP_TINY_ph); ymm_set_low(s, i->rm, r); NEXT;)                              \
-    FLOAT_HANDLER(vcvtps2ph_##length##_m, xmm r; fp_begin(c); r = to_halves_##length(s, c, i);               \
-                  fp_end(c, i, r, FP_TINY_ph); store; NEXT;)
-TO_HALVES(128, store64(c, i, interp_ea(s, c, i, 8, MEM_WRITE), r[0]))
-TO_HALVES(256, store_bytes(c, i, interp_ea(s, c, i, 16, MEM_WRITE), &r, 16))
+#define TO_HALVES(name, source, commit)                                                                      \
+    FLOAT_HANDLER(name, struct ymm a = source; xmm r; fp_begin(c); r = to_halves(c, i, a);                   \
+                  fp_end_lanes_of(c, i, ((struct ymm){r, {0, 0}}), FP_TINY_ph, a, a, a); commit; NEXT;)
+#define LOW_HALF ((struct ymm){xmm_get(s, i->reg), {0, 0}})
+TO_HALVES(vcvtps2ph_128_r, LOW_HALF, ymm_set_low(s, i->rm, r))
+TO_HALVES(vcvtps2ph_128_m, LOW_HALF, store64(c, i, interp_ea(s, c, i, 8, MEM_WRITE), r[0]))
+TO_HALVES(vcvtps2ph_256_r, ymm_get(s, i->reg), ymm_set_low(s, i->rm, r))
+TO_HALVES(vcvtps2ph_256_m, ymm_get(s, i->reg), store_bytes(c, i, interp_ea(s, c, i, 16, MEM_WRITE), &r, 16))
 
 /* clang-format off */
 const struct interp_row interp_fma_rows[] = {

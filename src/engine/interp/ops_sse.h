@@ -133,9 +133,11 @@ static ALWAYS_INLINE xmm sse_load(struct vcpu_state *s, struct interp *c, const 
 /* The same, with exceptions. */
 #define VECTOR_FLOAT_SHAPE(name, first, load, set, bytes, expression, tiny)                                  \
     FLOAT_HANDLER(name##_r, xmm a = xmm_get(s, i->first), b = xmm_get(s, i->rm), r; fp_begin(c);             \
-                  r = expression; fp_end(c, i, r, FP_TINY_##tiny); set(s, i->reg, r); NEXT;)                 \
+                  r = expression; fp_end_of(c, i, r, FP_TINY_##tiny, xmm_get(s, i->reg), a, b);              \
+                  set(s, i->reg, r); NEXT;)                                                                  \
     FLOAT_HANDLER(name##_m, xmm b = load(s, c, i, bytes), a = xmm_get(s, i->first), r; fp_begin(c);          \
-                  r = expression; fp_end(c, i, r, FP_TINY_##tiny); set(s, i->reg, r); NEXT;)
+                  r = expression; fp_end_of(c, i, r, FP_TINY_##tiny, xmm_get(s, i->reg), a, b);              \
+                  set(s, i->reg, r); NEXT;)
 
 /* Vx = expression of a (Vx) and b (Wx). */
 #define SSE_SHAPE(name, bytes, expression) VECTOR_SHAPE(name, reg, sse_load, xmm_set, bytes, expression)
