@@ -135,6 +135,8 @@ const struct written_case written_cases[] = {
     {64, "0fae13", "@400=801f0000; @400=00000100; @400=ffff0000"}, {64, "0fae1b", "mxcsr=ffc0"}, {64, "660ff7c1", "rdi=20000803 xmm0=1122334455667788:99aabbccddeeff00 xmm1=8000800080008000:0080008000800080; rdi=20002000 xmm1=0:0"},
     {64, "f2480f38f1c1", "rax=ffffffff12345678 rcx=123456789abcdef0"}, {64, "660f3817c1", "xmm0=ffffffffffffffff:0 xmm1=0:1; xmm0=0:1 xmm1=0:1"}, {64, "660f73d808", "xmm0=1:2"}, {64, "660f73f8ff", "xmm0=1:2"}, {64, "660f3a0fc118", "xmm0=1:2 xmm1=3:4"},
     /* The legacy forms keep the upper halves. */
+    /* XRSTOR with a reserved bit of MXCSR: nothing is loaded, in the compacted format all but MXCSR and what follows SSE. */
+    {64, "480fae2b", "rax=7 xmm1=1:2 ymm1=3:4 st0=3fff:8000000000000000 @400=7f03 @41a=01 @4b0=55 @600=0700000000000000 @640=66; rax=7 xmm1=1:2 ymm1=3:4 st0=3fff:8000000000000000 @400=7f03 @41a=01 @4b0=55 @600=0700000000000000 @608=0700000000000080 @640=66; rax=7 xmm1=1:2 ymm1=3:4 st0=3fff:8000000000000000 @400=7f03 @41a=01 @4b0=55 @600=0200000000000000 @608=0700000000000080 @640=66"},
     /* Overflow and underflow that are not masked: inexact only if it is so with any exponent. Dot products stop after a step. */
     {64, "f20f59c1", "mxcsr=1b80 xmm0=0:7fe0000000000000 xmm1=0:4000000000000000; mxcsr=1b80 xmm0=0:7fe0000000000001 xmm1=0:4008000000000001; mxcsr=1780 xmm0=0:0010000000000000 xmm1=0:3fe0000000000000; mxcsr=1780 xmm0=0:0010000000000001 xmm1=0:3fe8000000000001; mxcsr=9780 xmm0=0:0010000000000001 xmm1=0:3fe0000000000000"},
     {64, "f30f5ec1", "mxcsr=1b80 xmm0=0:7f000000 xmm1=0:3e800000; mxcsr=1b80 xmm0=0:7f000000 xmm1=0:3eaaaaab; mxcsr=1780 xmm0=0:00000003 xmm1=0:40000000; mxcsr=1780 xmm0=0:00000003 xmm1=0:40400001"},

@@ -196,7 +196,6 @@ static void fx_image(struct insn_case *test, struct random *r, u64 linear)
     poke(test, linear, image, sizeof(image));
 }
 
-/* Not with a reserved bit of MXCSR: XRSTOR loads some registers before it finds that; which, is the CPU's affair. */
 static void save_image(struct insn_case *test, struct random *r, u64 linear)
 {
     u8 image[576 + 256] = {0};
@@ -205,6 +204,8 @@ static void save_image(struct insn_case *test, struct random *r, u64 linear)
 
     save_mask(test, r, linear);
     random_fx(r, image);
+    if (random_chance(r, 16))
+        image[26] = 1; /* reserved in MXCSR */
     random_ymm(r, &vectors);
     memcpy(image + 576, vectors.ymm, sizeof(vectors.ymm));
     memcpy(image + 512, &bv, 8);

@@ -589,7 +589,7 @@ static void xrstor_from(struct vcpu_state *s, struct interp *c, const struct cel
 {
     u64 features = requested_features(s, enabled), lin, bv, xcomp_bv;
     u8 image[XSAVE_MAX];
-    bool compact, mxcsr;
+    bool compact, mxcsr, bad;
 
     lin = aligned_image(s, c, i, XSAVE_LEGACY_SIZE, 64, MEM_READ);
     load_image(c, i, lin, image, XSAVE_LEGACY_SIZE);
@@ -615,12 +615,14 @@ static void xrstor_from(struct vcpu_state *s, struct interp *c, const struct cel
 
     /* In the standard format MXCSR is loaded from memory whatever XSTATE_BV says (SDM 1 13.8.1). */
     mxcsr = compact ? features & bv & XFEATURE_SSE : features & (XFEATURE_SSE | XFEATURE_AVX);
-    if (mxcsr)
-        check_mxcsr(c, i, get(image, FX_MXCSR, 4));
+    /* A reserved bit in it is found before anything is loaded, but in the compacted format after x87 and SSE were. */
+    bad = mxcsr && get(image, FX_MXCSR, 4) & ~MXCSR_WRITABLE;
+    if (bad && !compact)
+        raise_gp(c, i, 0);
     interp_fp_sync(c);
-    if (mxcsr)
+    if (mxcsr && !bad)
         s->mxcsr = get(image, FX_MXCSR, 4);
-    else if (features & XFEATURE_SSE)
+    else if (!mxcsr && features & XFEATURE_SSE)
         s->mxcsr = MXCSR_RESET;
     if (features & XFEATURE_X87) {
         if (bv & XFEATURE_X87) {
@@ -636,9 +638,11 @@ static void xrstor_from(struct vcpu_state *s, struct interp *c, const struct cel
         take_xmm(s, c, image);
     }
     for (unsigned n = 0; n < XSAVE_COMPONENTS; n++)
-        if (has_component(features, n))
+        if (has_component(features, n) && !(bad && has_component(bv, n)))
             component_ops[n].take(s, c, has_component(bv, n) ? image + xsave_components[n].offset : NULL);
     interp_fp_load(c);
+    if (bad)
+        raise_gp(c, i, 0);
 }
 
 #define XSAVE_HANDLER(name, kind)                                                                            \
