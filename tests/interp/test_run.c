@@ -149,55 +149,6 @@ static void test_two_vms(void **state)
     stop(&n);
 }
 
-struct fpu_wires {
-    bool ferr, ignne;
-    unsigned changes;
-};
-
-static bool fpu_error(void *opaque, bool ferr)
-{
-    struct fpu_wires *wires = opaque;
-
-    wires->changes += wires->ferr != ferr;
-    wires->ferr = ferr;
-    return wires->ignne;
-}
-
-/* An x87 error with CR0.NE clear stops the processor at the next waiting instruction, until IGNNE# lets it through. */
-static void test_x87_error_without_ne_waits_for_ignne(void **state)
-{
-    static const u8 code[] = {
-        0xdb, 0xe3,             /* fninit */
-        0xd9, 0x2e, 0x10, 0x7c, /* fldcw [7c10h] */
-        0xd9, 0xe8, 0xd9, 0xee, /* fld1; fldz */
-        0xde, 0xf9,             /* fdivp: by zero */
-        0x9b,                   /* fwait */
-        0xdb, 0xe2,             /* fnclex */
-        0xf4,                   /* hlt */
-        0x7b, 0x03,             /* control word: division by zero is not masked */
-    };
-    struct fpu_wires wires = {0};
-    struct machine m;
-
-    start(&m);
-    m.vm->fpu_error = fpu_error;
-    m.vm->fpu_error_opaque = &wires;
-    real_mode(&m, code, sizeof(code));
-    for (int i = 0; i < 3; i++) { /* however often an interrupt wakes it */
-        m.s->activity = VCPU_RUNNING;
-        assert_int_equal(run(&m, 100), ENGINE_EXIT_HALT);
-        assert_int_equal(m.s->rip, 0x7c0c);
-        assert_true(wires.ferr);
-    }
-    wires.ignne = true;
-    m.s->activity = VCPU_RUNNING;
-    assert_int_equal(run(&m, 100), ENGINE_EXIT_HALT);
-    assert_int_equal(m.s->rip, 0x7c10);
-    assert_false(wires.ferr);
-    assert_int_equal(wires.changes, 2);
-    stop(&m);
-}
-
 static void run_at(struct machine *m, unsigned vcpu, u16 rip)
 {
     m->vcpu = m->vm->vcpus[vcpu];
@@ -239,15 +190,10 @@ static void test_code_of_another_vcpu_is_rewritten(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_real_mode_loop),
-        cmocka_unit_test(test_budgets_are_exact),
-        cmocka_unit_test(test_self_modification),
-        cmocka_unit_test(test_real_mode_interrupt),
-        cmocka_unit_test(test_triple_fault),
-        cmocka_unit_test(test_long_mode_call),
-        cmocka_unit_test(test_two_vms),
-        cmocka_unit_test(test_x87_error_without_ne_waits_for_ignne),
-        cmocka_unit_test(test_code_of_another_vcpu_is_rewritten),
+        cmocka_unit_test(test_real_mode_loop),    cmocka_unit_test(test_budgets_are_exact),
+        cmocka_unit_test(test_self_modification), cmocka_unit_test(test_real_mode_interrupt),
+        cmocka_unit_test(test_triple_fault),      cmocka_unit_test(test_long_mode_call),
+        cmocka_unit_test(test_two_vms),           cmocka_unit_test(test_code_of_another_vcpu_is_rewritten),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -89,13 +89,20 @@ static void fnstsw_ax(struct vcpu_state *s, struct interp *c, const struct cell 
     *(u16 *)&s->gpr[RAX] = s->x87.fsw;
     NEXT;
 }
+/* After what may have cleared ES without looking whether an exception is pending: FERR# is deasserted then. */
+static void error_cleared(struct interp *c, const struct cell *i, bool pending_before)
+{
+    if (pending_before && !(c->state->x87.fsw & FSW_ES))
+        interp_x87_error_cleared(c, i);
+}
 /* Flags that the host has collected are the guest's only as long as the guest has not cleared them: set_fcw clears them. */
 static void fnclex(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
-    if (s->x87.fsw & FSW_ES)
-        interp_x87_error_cleared(c, i);
+    bool pending = s->x87.fsw & FSW_ES;
+
     s->x87.fsw &= ~(FSW_FLAGS | FSW_SF | FSW_ES | FSW_B);
     set_fcw(c, s->x87.fcw);
+    error_cleared(c, i, pending);
     NEXT;
 }
 static void init_x87(struct interp *c)
@@ -108,9 +115,10 @@ static void init_x87(struct interp *c)
 }
 static void fninit(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
-    if (s->x87.fsw & FSW_ES)
-        interp_x87_error_cleared(c, i);
+    bool pending = s->x87.fsw & FSW_ES;
+
     init_x87(c);
+    error_cleared(c, i, pending);
     NEXT;
 }
 
@@ -198,10 +206,12 @@ static void fnstenv(struct vcpu_state *s, struct interp *c, const struct cell *i
 {
     u8 image[28];
     u64 lin = interp_ea(s, c, i, environment_size(i), MEM_WRITE);
+    bool pending = s->x87.fsw & FSW_ES;
 
     make_environment(c, i, image);
     store_image(c, i, lin, image, environment_size(i));
     set_fcw(c, s->x87.fcw | FCW_MASKS);
+    error_cleared(c, i, pending);
     NEXT;
 }
 static void fldenv(struct vcpu_state *s, struct interp *c, const struct cell *i)
@@ -217,6 +227,7 @@ static void fnsave(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
     unsigned size = environment_size(i), top = s->x87.fsw >> FSW_TOP_SHIFT & 7;
     u64 lin = interp_ea(s, c, i, size + 80, MEM_WRITE);
+    bool pending = s->x87.fsw & FSW_ES;
     u8 image[28 + 80];
 
     make_environment(c, i, image);
@@ -224,6 +235,7 @@ static void fnsave(struct vcpu_state *s, struct interp *c, const struct cell *i)
         memcpy(image + size + 10 * n, &s->x87.reg[(top + n) & 7], 10);
     store_image(c, i, lin, image, size + 80);
     init_x87(c);
+    error_cleared(c, i, pending);
     NEXT;
 }
 static void frstor(struct vcpu_state *s, struct interp *c, const struct cell *i)
@@ -372,6 +384,7 @@ static void fxsave(struct vcpu_state *s, struct interp *c, const struct cell *i)
 }
 static void fxrstor(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
+    bool pending = s->x87.fsw & FSW_ES;
     u8 image[FX_SIZE];
 
     fxsave_check(s, c, i);
@@ -386,6 +399,7 @@ static void fxrstor(struct vcpu_state *s, struct interp *c, const struct cell *i
         take_xmm(s, c, image);
     take_x87(s, i, image);
     interp_fp_load(c);
+    error_cleared(c, i, pending);
     NEXT;
 }
 
@@ -589,7 +603,7 @@ static void xrstor_from(struct vcpu_state *s, struct interp *c, const struct cel
 {
     u64 features = requested_features(s, enabled), lin, bv, xcomp_bv;
     u8 image[XSAVE_MAX];
-    bool compact, mxcsr, bad;
+    bool compact, mxcsr, bad, pending = s->x87.fsw & FSW_ES;
 
     lin = aligned_image(s, c, i, XSAVE_LEGACY_SIZE, 64, MEM_READ);
     load_image(c, i, lin, image, XSAVE_LEGACY_SIZE);
@@ -641,6 +655,7 @@ static void xrstor_from(struct vcpu_state *s, struct interp *c, const struct cel
         if (has_component(features, n) && !(bad && has_component(bv, n)))
             component_ops[n].take(s, c, has_component(bv, n) ? image + xsave_components[n].offset : NULL);
     interp_fp_load(c);
+    error_cleared(c, i, pending);
     if (bad)
         raise_gp(c, i, 0);
 }
