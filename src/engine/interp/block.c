@@ -411,11 +411,13 @@ static void fill_cell(struct interp *c, const struct x86_insn *insn, const struc
              (insn->prefixes & X86_PFX_REPNE ? CELL_REPNE : 0) |
              (insn->prefixes & X86_PFX_LOCK ? CELL_LOCK : 0) | (insn->operand_size == 2 ? CELL_OP16 : 0) |
              (insn->operand_size == 8 ? CELL_OP64 : 0) | (insn->address_size == 4 ? CELL_ADDR32 : 0) |
-             (insn->address_size == 2 ? CELL_ADDR16 : 0) |
-             (!code64 || insn->address_size != 8 ? CELL_SLOW_EA : 0));
+             (insn->address_size == 2 ? CELL_ADDR16 : 0));
     if ((c->mode & MODE_FLAT) && insn->address_size == 4 && !code64 &&
         (insn->segment == SEG_DS || insn->segment == SEG_SS || insn->segment == SEG_ES))
         cell->flags |= CELL_FLAT32;
+    if (insn->address_size == 8 && cell->index == X86_NO_REG && insn->segment != SEG_FS &&
+        insn->segment != SEG_GS)
+        cell->flags |= CELL_PLAIN_EA;
     if (cell->base == X86_RIP_REG) {
         cell->base = X86_NO_REG;
         cell->disp += (i64)next;

@@ -55,11 +55,11 @@ struct cell {
 };
 
 enum {
-    CELL_SLOW_EA = 1 << 0, /* the address needs interp_ea_slow: segment limits, 16- or 32-bit addresses */
-    CELL_ADDR32 = 1 << 1,  /* address size 4 */
-    CELL_ADDR16 = 1 << 2,  /* address size 2; neither: 8 */
-    CELL_REP = 1 << 3,     /* F3 */
-    CELL_REPNE = 1 << 4,   /* F2 */
+    CELL_PLAIN_EA = 1 << 0, /* the address is base + disp, of 8 bytes, from a segment of base 0: most are */
+    CELL_ADDR32 = 1 << 1,   /* address size 4 */
+    CELL_ADDR16 = 1 << 2,   /* address size 2; neither: 8 */
+    CELL_REP = 1 << 3,      /* F3 */
+    CELL_REPNE = 1 << 4,    /* F2 */
     CELL_LOCK = 1 << 5,
     CELL_OP16 = 1 << 6, /* operand size 2 */
     CELL_OP64 = 1 << 7, /* operand size 8; neither: 4 */

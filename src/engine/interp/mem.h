@@ -42,7 +42,9 @@ u64 interp_ea_slow(struct interp *c, const struct cell *i, unsigned size, enum m
 static ALWAYS_INLINE u64 interp_ea(struct vcpu_state *s, struct interp *c, const struct cell *i,
                                    unsigned size, enum mem_access access)
 {
-    if (unlikely(i->flags & CELL_SLOW_EA))
+    if (likely(i->flags & CELL_PLAIN_EA))
+        return s->gpr[i->base] + (u64)i->disp;
+    if (unlikely(i->flags & (CELL_ADDR32 | CELL_ADDR16))) /* also whatever has segment limits */
         return (i->flags & (CELL_ADDR32 | CELL_ADDR16)) == CELL_FLAT32
                    ? (u32)(s->gpr[i->base] + (s->gpr[i->index] << i->scale) + (u64)i->disp)
                    : KEEP_CALL(interp_ea_slow, c, i, (u64)size, access, 0);

@@ -89,7 +89,7 @@ HANDLER(lea32)
 }
 HANDLER(lea64) /* mostly of a plain 64-bit address */
 {
-    if (unlikely(i->flags & CELL_SLOW_EA))
+    if (unlikely(i->flags & (CELL_ADDR32 | CELL_ADDR16)))
         set64(s, i->reg, interp_ea_offset(c, i));
     else
         set64(s, i->reg, s->gpr[i->base] + (s->gpr[i->index] << i->scale) + (u64)i->disp);
