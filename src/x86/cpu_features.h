@@ -60,7 +60,7 @@ enum cpuid_register { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
     F(TSC_DEADLINE, "tsc_deadline_timer", 1, 0, ECX, 24, DONE)                                               \
     F(AES, "aes", 1, 0, ECX, 25, DONE)                                                                       \
     F(XSAVE, "xsave", 1, 0, ECX, 26, DONE)                                                                   \
-    F(AVX, "avx", 1, 0, ECX, 28, ASK)                                                                        \
+    F(AVX, "avx", 1, 0, ECX, 28, DONE)                                                                       \
     F(F16C, "f16c", 1, 0, ECX, 29, DONE)                                                                     \
     F(RDRAND, "rdrand", 1, 0, ECX, 30, DONE)                                                                 \
     F(HYPERVISOR, "hypervisor", 1, 0, ECX, 31, DONE)                                                         \
@@ -70,7 +70,7 @@ enum cpuid_register { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
     F(FSGSBASE, "fsgsbase", 7, 0, EBX, 0, DONE)                                                              \
     F(TSC_ADJUST, "tsc_adjust", 7, 0, EBX, 1, DONE)                                                          \
     F(BMI1, "bmi1", 7, 0, EBX, 3, DONE)                                                                      \
-    F(AVX2, "avx2", 7, 0, EBX, 5, ASK)                                                                       \
+    F(AVX2, "avx2", 7, 0, EBX, 5, DONE)                                                                      \
     F(FDP_EXCPTN_ONLY, "fdp_excptn_only", 7, 0, EBX, 6, DONE)                                                \
     F(SMEP, "smep", 7, 0, EBX, 7, DONE)                                                                      \
     F(BMI2, "bmi2", 7, 0, EBX, 8, DONE)                                                                      \

@@ -72,6 +72,12 @@ const struct written_case written_cases[] = {
     {64, "67f3a4", "rcx=100000002 rsi=120000400 rdi=120000800"}, {64, "d7", "rax=ff @4ff=33"},
     /* Single steps: a repeated comparison that goes on keeps the flags of before. */
     {64, "f2af", "rcx=7 flags=100 @802=ad51"}, {64, "f3a6", "rcx=3 flags=900"}, {32, "f2ae", "rcx=1 flags=100"}, {64, "f3a4", "rcx=2 flags=100; flags=100"}, {64, "9c", "flags=100"}, {64, "9d", "flags=100"},
+    /* A gather that has loaded something gives way to the trap instead of its fault. */
+    {64, "65c4c20d92240d38080000", "flags=100 xmm1=fffffeba00002a74:ffffffe4fffffde9 xmm14=a07d3a0df53c1a44:7f7f6283dea2b169"},
+    {64, "c422cd91ac627cc643c0", "rdx=5fbc41be flags=100 ymm6=d535b32ecffdc5f2:98c81462c9c63f02 ymm12=ffffffffffff8000:d2"},
+    {16, "6765c4e29d93bccce03c59f6", "gs=4 rsp=cb58 flags=100 ymm1=ffffffffffffff25:ffffffffffffffe4 ymm4=9e9c3909b17e239b:a1155171df48d615"},
+    /* Masked moves: no wrap at the end of a 16-bit offset; the segment comes before the page. */
+    {16, "2ec4e26d2c6f28", "rbx=ffd4 xmm2=40:db00000080000000"}, {16, "2ec4e2ed8caff402", "rbx=fd08 ymm2=0:8000000000000000"},
     /* Moves and extensions. */
     {64, "4863c1", "rcx=80000000"}, {64, "63c1", "rcx=ffffffff80000000 rax=ffffffffffffffff"}, {64, "6663c1", "rcx=18000 rax=ffffffffffffffff"},
     {64, "0fb6c4", "rax=ffffffffffff8000"}, {64, "480fbec1", "rcx=80"}, {64, "4898", "rax=80000000"}, {64, "6698", "rax=ffff0080"}, {64, "4899", "rax=8000000000000000"},

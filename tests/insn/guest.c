@@ -110,7 +110,7 @@ struct guest *guest_new(const u8 *read_only)
     struct vm_config config = {.name = "insn", .ram_size = RAM_SIZE, .vcpus = 1, .clock = CLOCK_ICOUNT};
     struct error err = {0};
 
-    if (!g || cpu_model_parse("max,+avx,+avx2", &config.cpu, &err) || !(g->vm = vm_new(&config, &err)))
+    if (!g || cpu_model_parse("max", &config.cpu, &err) || !(g->vm = vm_new(&config, &err)))
         stop(&err);
     g->ram = (struct mem_region){.size = RAM_SIZE,
                                  .enabled = true,

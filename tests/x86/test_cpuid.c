@@ -141,7 +141,8 @@ static void feature_leaves(void **opaque)
     assert_true(out[EDX] & 1 << 28);                     /* HT */
     assert_true(out[ECX] & 1 << 27);                     /* OSXSAVE follows CR4 */
     assert_true(out[ECX] & 1u << 31);
-    assert_false(out[ECX] & (1 << 28 | 1 << 3)); /* AVX, MONITOR */
+    assert_int_equal(out[ECX] & 0x30001000, 0x30001000); /* F16C, AVX, FMA */
+    assert_false(out[ECX] & 1 << 3);                     /* MONITOR */
     struct cpuid_inputs one = four_cpus;
     one.vcpus = 1;
     one.apic_enabled = false;
@@ -156,11 +157,14 @@ static void feature_leaves(void **opaque)
     cpuid_leaf(&m, &four_cpus, 0x80000001, 0, out);
     assert_true(out[EDX] & 1 << 11);
     query("max", 7, 0, out);
-    assert_int_equal(out[EAX], 0);
+    assert_int_equal(out[EAX], 1);
     assert_true(out[EBX] & 1 << 29); /* SHA */
-    assert_false(out[EBX] & 1 << 5); /* AVX2 */
+    assert_true(out[EBX] & 1 << 5);  /* AVX2 */
     query("max", 7, 1, out);
-    assert_int_equal(out[EAX], 0);
+    assert_int_equal(out[EAX], 1 << 4); /* AVX_VNNI */
+    query("v3", 7, 0, out);
+    assert_true(out[EBX] & 1 << 5);
+    assert_int_equal(out[ECX] & 0x700, 0); /* GFNI, VAES and VPCLMULQDQ are younger */
     query("v2,vendor=AuthenticAMD", 0x80000001, 0, out);
     assert_int_equal(out[EDX] & 0x0183f3ff, 0x0183f3ff); /* as leaf 1 */
 }

@@ -3,6 +3,7 @@
  */
 #include "engine/interp/fault.h"
 
+#include "engine/interp/debug.h"
 #include "engine/interp/mem.h"
 #include "engine/interp/segment.h"
 #include "engine/interp/system.h"
@@ -11,9 +12,30 @@
 
 enum { GATE_TASK = 5, GATE_INT16 = 6, GATE_TRAP16 = 7, GATE_INT32 = 14, GATE_TRAP32 = 15 };
 
+/* Traps of the elements that a gather has loaded are delivered in lieu of its fault, with RF set (SDM 2C VGATHERDPS). */
+static bool gather_traps(struct interp *c)
+{
+    struct vcpu_state *s = c->state;
+    u64 traps = c->debug.hits;
+
+    if ((s->rflags & FLAG_TF) && !(s->debugctl & DEBUGCTL_BTF))
+        traps |= DR6_BS;
+    if (!traps)
+        return false;
+    interp_debug_collect(c);
+    s->pending_debug |= traps;
+    s->rflags |= FLAG_RF;
+    return true;
+}
+
 _Noreturn void interp_fault(struct interp *c, const struct cell *i, u8 vector, u32 error)
 {
     c->bounce.active = false;
+    if (c->gathered) {
+        c->gathered = false;
+        if (gather_traps(c))
+            vector = FAULT_RETRY;
+    }
     if (i)
         c->debug.hits = 0; /* the instruction has not happened */
     if (c->undo_pop) {

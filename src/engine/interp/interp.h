@@ -214,6 +214,7 @@ struct interp {
 
     bool undo_pop; /* POP to memory: a fault in its store restores RSP from undo_sp */
     u64 undo_sp;
+    bool gathered; /* a gather has loaded elements: a trap that is due takes the place of its fault */
     bool undo_flags; /* repeated string instruction: a fault restores the flags from old_flags */
     u16 old_flags;
 

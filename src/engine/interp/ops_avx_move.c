@@ -304,9 +304,11 @@ static void gather(struct vcpu_state *s, struct interp *c, const struct cell *i,
             offset = (u32)offset;
         load_bytes(c, i, interp_linear(c, i, i->seg, offset, size, MEM_READ), to + n * size, size);
         memset(mask + n * size, 0, size);
+        c->gathered = true;
         if (bytes == 16)
             memset(to + 16, 0, 16);
     }
+    c->gathered = false;
     memset(to + count * size, 0, 32 - count * size);
     memset(mask, 0, 32);
 }
