@@ -18,6 +18,8 @@ enum {
     FLAT64 = FLAGS_G | FLAGS_L,
 };
 
+extern u64 boot_pml4[];
+
 static u64 ring_stack(unsigned ring)
 {
     return *(u64 *)(tss + 4 + 8 * ring);
@@ -298,6 +300,42 @@ static void returns(void)
     }
 }
 
+/* A return to a 16-bit stack loads SP alone. Bits 16 to 31 of RSP stay what they were; so do the upper half on AMD's processors,
+   while Intel's clear it. */
+static void narrow_stacks(void)
+{
+    static const u64 high = 0xffff800000000000;
+    struct {
+        const char *name;
+        struct code code;
+    } forms[] = {
+        {"IRETQ", CODE64("push rcx\n push rdx\n push rdi\n push rax\n push rsi\n iretq")},
+        {"RETF", CODE64("push rcx\n push rdx\n push rax\n push rsi\n rex.w retf")},
+    };
+
+    group("returns to 16-bit stacks");
+    boot_pml4[256] = boot_pml4[0]; /* the low memory there as well */
+    for (unsigned form = 0; form < ARRAY_SIZE(forms); form++) {
+        struct context c = kernel_context(forms[form].code);
+        const struct trap *trap;
+
+        place(CODE32("nop"), CODE_AREA + LANDING);
+        gdt[OTHER / 8] = descriptor(STACK_AREA, 0xffff, DATA_RW(3), 0);
+        c.sp |= high;
+        c.ax = SEL_UCODE32;
+        c.cx = OTHER | 3;
+        c.dx = 0x123456789abcdef0;
+        c.si = CODE_AREA + LANDING;
+        c.di = FLAG_FIXED;
+        trap = run(&c);
+        expect_trap(trap, FAULT_AT(VECTOR_END, 0, LANDING + 3), "%s", forms[form].name);
+        expect_equal(trap->at.sp, (cpu_is_amd() ? high : 0) | (c.sp & 0xffff0000) | 0xdef0, "%s: RSP",
+                     forms[form].name);
+    }
+    boot_pml4[256] = 0;
+    write_cr3(read_cr3());
+}
+
 /* ---- delivery ---- */
 
 static void delivery(void)
@@ -528,6 +566,7 @@ void test(void)
     far_code();
     system_types();
     returns();
+    narrow_stacks();
     delivery();
     descriptors();
     system_calls();

@@ -247,6 +247,29 @@ static void test_faulting_iret_unmasks_nmi(void **state)
     stop(&m);
 }
 
+/* In legacy modes the end of a table may be at the bottom of the address space. */
+static void test_gdt_over_the_end(void **state)
+{
+    static const u8 code[] = {0x8e, 0xd8, 0xf4}; /* mov ds, eax; hlt */
+    static const u64 descriptor = 0x00cf92123456ffff;
+    struct machine m;
+
+    start(&m);
+    real_mode(&m, code, sizeof(code));
+    memory_poke(&m.vm->memory, 0, &descriptor, sizeof(descriptor));
+    m.s->cr0 |= CR0_PE;
+    m.s->seg[SEG_CS] = (struct seg){.selector = 8, .limit = 0xffffffff, .attr = 0xc09b};
+    m.s->seg[SEG_SS] = (struct seg){.selector = 16, .limit = 0xffffffff, .attr = 0xc093};
+    m.s->gdtr.base = 0xfffffff8;
+    m.s->gdtr.limit = 15;
+    m.s->gpr[RAX] = 8;
+    m.vcpu->engine->state_changed(m.vcpu);
+    assert_int_equal(run(&m, 100), ENGINE_EXIT_HALT);
+    assert_int_equal(m.s->seg[SEG_DS].base, 0x123456);
+    assert_int_equal(m.s->seg[SEG_DS].attr & SEG_ACCESSED, SEG_ACCESSED);
+    stop(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -261,6 +284,7 @@ int main(void)
         cmocka_unit_test(test_sysenter_in_real_mode),
         cmocka_unit_test(test_pending_page_fault_keeps_cr2),
         cmocka_unit_test(test_faulting_iret_unmasks_nmi),
+        cmocka_unit_test(test_gdt_over_the_end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -655,17 +655,23 @@ void interp_rmw_finish(struct interp *c, const struct cell *i)
     store_any(c, i, current_rights(c), c->bounce.lin, c->bounce.data, c->bounce.size);
 }
 
+/* Tables may begin so high that their end is at the bottom of the 4 GiB of legacy modes. */
+static u64 system_linear(const struct interp *c, u64 lin)
+{
+    return c->state->efer & EFER_LMA ? lin : (u32)lin;
+}
+
 u64 interp_load_system(struct interp *c, const struct cell *i, u64 lin, unsigned size)
 {
     u64 value = 0;
 
-    load_any(c, i, TLB_SUPER, lin, (u8 *)&value, size);
+    load_any(c, i, TLB_SUPER, system_linear(c, lin), (u8 *)&value, size);
     return value;
 }
 
 void interp_store_system(struct interp *c, const struct cell *i, u64 lin, unsigned size, u64 value)
 {
-    store_any(c, i, TLB_SUPER, lin, (const u8 *)&value, size);
+    store_any(c, i, TLB_SUPER, system_linear(c, lin), (const u8 *)&value, size);
 }
 
 void interp_probe_system(struct interp *c, const struct cell *i, u64 lin, unsigned size,
@@ -673,6 +679,7 @@ void interp_probe_system(struct interp *c, const struct cell *i, u64 lin, unsign
 {
     struct tlb_entry scratch;
 
+    lin = system_linear(c, lin);
     check_both_pages(c, i, TLB_SUPER, lin, size, access);
     translate(c, i, TLB_SUPER, lin, access, &scratch);
 }

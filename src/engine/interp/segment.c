@@ -583,6 +583,17 @@ static struct seg return_stack(struct interp *c, const struct cell *i, u16 selec
     return ss;
 }
 
+/* RSP after a return to the stack `outer` with `sp` popped for it: of a 16-bit stack SP alone is loaded, and what is above it
+   stays; but bits 32 to 63 only on AMD's processors. */
+static u64 return_sp(const struct interp *c, const struct stack *outer, u64 sp)
+{
+    u64 old = c->state->gpr[RSP];
+
+    if (outer->flat64 || (outer->seg.attr & SEG_DB))
+        return sp;
+    return ((c->amd ? old : (u32)old) & ~0xffffull) | (sp & 0xffff);
+}
+
 void interp_far_return(struct interp *c, const struct cell *i, unsigned size, u16 pop_bytes)
 {
     struct vcpu_state *s = c->state;
@@ -611,8 +622,7 @@ void interp_far_return(struct interp *c, const struct cell *i, unsigned size, u1
         struct stack outer = {.seg = ss, .sp = sp, .flat64 = cs.attr & SEG_L && (s->efer & EFER_LMA)};
 
         interp_check_rip(c, i, &cs, rip, 0);
-        if (!outer.flat64 && !(ss.attr & SEG_DB)) /* only SP is loaded */
-            outer.sp = (s->gpr[RSP] & ~0xffffull) | (sp & 0xffff);
+        outer.sp = return_sp(c, &outer, sp);
         stack_skip(&outer, pop_bytes);
         interp_commit_stack(c, &outer);
         drop_inner_segments(c, cpl);
@@ -725,11 +735,11 @@ void interp_iret(struct interp *c, const struct cell *i, unsigned size)
     } else {
         u64 sp = stack_pop(c, i, &st, size);
         struct seg ss = return_stack(c, i, (u16)stack_pop(c, i, &st, size), cpl, &cs);
-        bool to64 = lma && (cs.attr & SEG_L);
+        struct stack outer = {.seg = ss, .sp = sp, .flat64 = lma && (cs.attr & SEG_L)};
 
         interp_check_rip(c, i, &cs, rip, 0);
-        s->seg[SEG_SS] = ss;
-        s->gpr[RSP] = to64 || (ss.attr & SEG_DB) ? sp : (s->gpr[RSP] & ~0xffffull) | (sp & 0xffff);
+        outer.sp = return_sp(c, &outer, sp);
+        interp_commit_stack(c, &outer);
         if (cpl != c->cpl)
             drop_inner_segments(c, cpl);
     }

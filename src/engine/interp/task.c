@@ -53,18 +53,18 @@ struct task_state {
 static u64 tss_load(struct interp *c, const struct cell *i, const struct seg *tss, unsigned offset,
                     unsigned size)
 {
-    return interp_load_system(c, i, (u32)(tss->base + offset), size);
+    return interp_load_system(c, i, tss->base + offset, size);
 }
 static void tss_store(struct interp *c, const struct cell *i, const struct seg *tss, unsigned offset,
                       unsigned size, u64 value)
 {
-    interp_store_system(c, i, (u32)(tss->base + offset), size, value);
+    interp_store_system(c, i, tss->base + offset, size, value);
 }
 
 /* The byte of the GDT with the busy bit of a TSS. */
 static u64 busy_byte(const struct interp *c, u16 selector)
 {
-    return (u32)(c->state->gdtr.base + (selector & ~7u) + 5);
+    return c->state->gdtr.base + (selector & ~7u) + 5;
 }
 static void set_busy(struct interp *c, const struct cell *i, u16 selector, bool busy)
 {
@@ -255,10 +255,10 @@ static void probe(struct interp *c, const struct cell *i, const struct seg *old,
     const struct tss_format *f = tss_format(old);
     unsigned saved = f->seg + (f->nseg - 1u) * f->size + 2u - f->ip;
 
-    interp_probe_system(c, i, (u32)(old->base + f->ip), saved, MEM_WRITE);
-    interp_probe_system(c, i, (u32)tss->base, tss_format(tss)->limit + 1u, MEM_READ);
+    interp_probe_system(c, i, old->base + f->ip, saved, MEM_WRITE);
+    interp_probe_system(c, i, tss->base, tss_format(tss)->limit + 1u, MEM_READ);
     if (nested)
-        interp_probe_system(c, i, (u32)(tss->base + TSS_LINK), 2, MEM_WRITE);
+        interp_probe_system(c, i, tss->base + TSS_LINK, 2, MEM_WRITE);
     else
         interp_probe_system(c, i, busy_byte(c, old->selector), 1, MEM_WRITE);
     if (source != TASK_RETURN)
