@@ -191,7 +191,8 @@ bool generate_from(const struct encoded *e, u8 mode, u64 seed, struct insn_case 
     }
     test->in.rip = choose_place(test, &r);
     test->in.rflags = (random_next(&r) & FLAGS_ARITH) | FLAG_ONE | FLAG_IF |
-                      (random_chance(&r, 4) ? FLAG_DF : 0) | (random_chance(&r, 40) ? FLAG_TF : 0);
+                      (random_chance(&r, 4) ? FLAG_DF : 0) | (random_chance(&r, 40) ? FLAG_TF : 0) |
+                      (random_chance(&r, 16) ? FLAG_AC : 0);
     random_fx(&r, test->in.fx);
     random_ymm(&r, &test->in);
 

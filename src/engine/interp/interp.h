@@ -173,6 +173,9 @@ enum { TLB_BITS = 10, TLB_ENTRIES = 1 << TLB_BITS };
 
 /* Which rights a TLB was filled with: what supervisor code may touch depends on SMAP and EFLAGS.AC. */
 enum { TLB_USER, TLB_SUPER, TLB_SUPER_AC, TLB_COUNT };
+/* In place of TLB_USER while alignment is checked: it stays empty, so that every access takes the slow path, which uses
+   TLB_USER's entries. */
+enum { TLB_CHECKED = TLB_COUNT };
 
 struct jump_entry {
     u64 rip;
@@ -240,7 +243,7 @@ struct interp {
     struct block *link_from; /* whose link[link_which] the loop may set to the block that it finds next */
     unsigned link_which;
     u64 generation; /* grows when a cached way from linear address to block may be wrong */
-    struct tlb_entry tlbs[TLB_COUNT][TLB_ENTRIES];
+    struct tlb_entry tlbs[TLB_COUNT + 1][TLB_ENTRIES]; /* and TLB_CHECKED */
     struct jump_entry jump[JUMP_ENTRIES];
     struct block_cache *blocks; /* block.c */
     /* Debug registers, taken apart (debug.c). The masks have bit n for DRn. */

@@ -287,8 +287,57 @@ static _Noreturn void canonical_fault(struct interp *c, const struct cell *i)
 
 static unsigned current_rights(const struct interp *c)
 {
-    return (unsigned)((c->tlb - c->tlbs[0]) / TLB_ENTRIES);
+    unsigned t = (unsigned)((c->tlb - c->tlbs[0]) / TLB_ENTRIES);
+
+    return t == TLB_CHECKED ? TLB_USER : t;
 }
+
+/* ---- alignment (SDM 3A table 6-7) ---- */
+
+/* Vectors in pieces that are not checked either. VEX only: MASKMOVQ and MASKMOVDQU, in all forms, are. */
+static bool never_checked(unsigned op)
+{
+    switch (op) {
+    case OP_VMASKMOVPS_Vx_Hx_Mx:
+    case OP_VMASKMOVPS_Mx_Hx_Vx:
+    case OP_VMASKMOVPD_Vx_Hx_Mx:
+    case OP_VMASKMOVPD_Mx_Hx_Vx:
+    case OP_VPMASKMOVD_Vx_Hx_Mx:
+    case OP_VPMASKMOVD_Mx_Hx_Vx:
+    case OP_VPMASKMOVQ_Vx_Hx_Mx:
+    case OP_VPMASKMOVQ_Mx_Hx_Vx:
+    case OP_VPGATHERDD_Vx_Md_Hx:
+    case OP_VPGATHERDQ_Vx_Mq_Hx:
+    case OP_VPGATHERQD_Vx_Md_Hx:
+    case OP_VPGATHERQQ_Vx_Mq_Hx:
+    case OP_VGATHERDPS_Vx_Md_Hx:
+    case OP_VGATHERDPD_Vx_Mq_Hx:
+    case OP_VGATHERQPS_Vx_Md_Hx:
+    case OP_VGATHERQPD_Vx_Mq_Hx:
+    case OP_VCVTPH2PS_Vps_Wx:
+    case OP_VCVTPS2PH_Wx_Vps_Ib: return true;
+    default: return false;
+    }
+}
+
+/* An address that is not canonical comes first, page faults come after, as on Intel's CPUs. */
+void interp_check_alignment(struct interp *c, const struct cell *i, u64 lin, unsigned alignment)
+{
+    if (likely(c->tlb != c->tlbs[TLB_CHECKED]) || !(lin & (alignment - 1)) || (i && never_checked(i->op)))
+        return;
+    if ((c->state->efer & EFER_LMA) && !interp_canonical(c, lin))
+        canonical_fault(c, i);
+    interp_fault(c, i, VEC_AC, 0);
+}
+
+/* For an operand of `size` bytes. Vectors of 16 bytes and more are never checked, and images that have alignments of their
+   own by who knows them. */
+static void check_operand(struct interp *c, const struct cell *i, u64 lin, unsigned size)
+{
+    interp_check_alignment(c, i, lin, size == 10 ? 8 : size <= 8 && !(size & (size - 1)) ? size : 1);
+}
+
+/* ---- filling the TLB ---- */
 
 static void tlb_note_large(struct interp *c, u64 lin)
 {
@@ -600,6 +649,7 @@ u64 interp_load_slow(struct interp *c, const struct cell *i, u64 lin, unsigned s
     u64 value = 0;
 
     c->cell = i;
+    check_operand(c, i, lin, size);
     load_any(c, i, current_rights(c), lin, (u8 *)&value, size);
     return value;
 }
@@ -607,18 +657,21 @@ u64 interp_load_slow(struct interp *c, const struct cell *i, u64 lin, unsigned s
 void interp_store_slow(struct interp *c, const struct cell *i, u64 lin, unsigned size, u64 value)
 {
     c->cell = i;
+    check_operand(c, i, lin, size);
     store_any(c, i, current_rights(c), lin, (const u8 *)&value, size);
 }
 
 void interp_load_bytes(struct interp *c, const struct cell *i, u64 lin, void *to, unsigned size)
 {
     c->cell = i;
+    check_operand(c, i, lin, size);
     load_any(c, i, current_rights(c), lin, to, size);
 }
 
 void interp_store_bytes(struct interp *c, const struct cell *i, u64 lin, const void *from, unsigned size)
 {
     c->cell = i;
+    check_operand(c, i, lin, size);
     store_any(c, i, current_rights(c), lin, from, size);
 }
 
@@ -627,6 +680,7 @@ void interp_probe(struct interp *c, const struct cell *i, u64 lin, unsigned size
     struct tlb_entry scratch;
 
     c->cell = i;
+    check_operand(c, i, lin, size);
     check_both_pages(c, i, current_rights(c), lin, size, access);
     translate(c, i, current_rights(c), lin, access, &scratch);
 }

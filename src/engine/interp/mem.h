@@ -147,6 +147,10 @@ static ALWAYS_INLINE void rmw_end(struct interp *c, const struct cell *i)
 /* Raise the fault that an access of `size` bytes would raise, without making it: instructions that must check first. */
 void interp_probe(struct interp *c, const struct cell *i, u64 lin, unsigned size, enum mem_access access);
 
+/* #AC unless `lin` is a multiple of `alignment`, while alignment is checked: for operands that are made of several, which
+   the accesses themselves do not tell. Those of 1, 2, 4, 8 and 10 bytes are checked by the functions above. */
+void interp_check_alignment(struct interp *c, const struct cell *i, u64 lin, unsigned alignment);
+
 /* System structures (GDT, LDT, IDT, TSS): supervisor rights whatever CPL is. `size` 1..8. */
 u64 interp_load_system(struct interp *c, const struct cell *i, u64 lin, unsigned size);
 void interp_store_system(struct interp *c, const struct cell *i, u64 lin, unsigned size, u64 value);

@@ -147,6 +147,15 @@ static unsigned environment_size(const struct cell *i)
 {
     return small_environment(i) ? 14 : 28;
 }
+/* The operand of `size` bytes that is or begins with an environment. */
+static u64 environment_linear(struct vcpu_state *s, struct interp *c, const struct cell *i, unsigned size,
+                              enum mem_access access)
+{
+    u64 lin = interp_ea(s, c, i, size, access);
+
+    interp_check_alignment(c, i, lin, small_environment(i) ? 2 : 4);
+    return lin;
+}
 
 /* The CPU is one that always stores zero for FCS and FDS (CPUID 7.EBX bit 13), so the real-mode form holds FIP itself. */
 static void make_environment(const struct interp *c, const struct cell *i, u8 *image)
@@ -205,7 +214,7 @@ static void load_environment(struct interp *c, const struct cell *i, const u8 *i
 static void fnstenv(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
     u8 image[28];
-    u64 lin = interp_ea(s, c, i, environment_size(i), MEM_WRITE);
+    u64 lin = environment_linear(s, c, i, environment_size(i), MEM_WRITE);
     bool pending = s->x87.fsw & FSW_ES;
 
     make_environment(c, i, image);
@@ -219,14 +228,14 @@ static void fldenv(struct vcpu_state *s, struct interp *c, const struct cell *i)
     u8 image[28];
 
     x87_check(s, c, i);
-    load_image(c, i, interp_ea(s, c, i, environment_size(i), MEM_READ), image, environment_size(i));
+    load_image(c, i, environment_linear(s, c, i, environment_size(i), MEM_READ), image, environment_size(i));
     load_environment(c, i, image);
     NEXT;
 }
 static void fnsave(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
     unsigned size = environment_size(i), top = s->x87.fsw >> FSW_TOP_SHIFT & 7;
-    u64 lin = interp_ea(s, c, i, size + 80, MEM_WRITE);
+    u64 lin = environment_linear(s, c, i, size + 80, MEM_WRITE);
     bool pending = s->x87.fsw & FSW_ES;
     u8 image[28 + 80];
 
@@ -244,7 +253,7 @@ static void frstor(struct vcpu_state *s, struct interp *c, const struct cell *i)
     u8 image[28 + 80];
 
     x87_check(s, c, i);
-    load_image(c, i, interp_ea(s, c, i, size + 80, MEM_READ), image, size + 80);
+    load_image(c, i, environment_linear(s, c, i, size + 80, MEM_READ), image, size + 80);
     load_environment(c, i, image);
     top = s->x87.fsw >> FSW_TOP_SHIFT & 7;
     for (unsigned n = 0; n < 8; n++)
@@ -344,8 +353,13 @@ static void take_xmm(struct vcpu_state *s, const struct interp *c, const u8 *ima
 static u64 aligned_image(struct vcpu_state *s, struct interp *c, const struct cell *i, unsigned size,
                          unsigned alignment, enum mem_access access)
 {
-    u64 lin = interp_ea(s, c, i, size, access);
+    u64 lin;
 
+    /* Of #AC and #GP, which the manual leaves open (SDM 3A 6.15, interrupt 17), Intel's CPUs raise #AC for addresses that are
+       no multiple of 4, ahead of all but what a read of the first bytes raises. */
+    if (unlikely(c->tlb == c->tlbs[TLB_CHECKED]))
+        interp_check_alignment(c, i, interp_ea(s, c, i, 4, MEM_READ), 4);
+    lin = interp_ea(s, c, i, size, access);
     if (lin & (alignment - 1))
         raise_gp(c, i, 0);
     return lin;

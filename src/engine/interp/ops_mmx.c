@@ -212,6 +212,7 @@ void interp_masked_store(struct vcpu_state *s, struct interp *c, const struct ce
     if (address_size != 8)
         offset &= (1ull << 8 * address_size) - 1;
     lin = interp_linear(c, i, i->seg, offset, size, MEM_WRITE);
+    interp_check_alignment(c, i, lin, 8);
     interp_probe(c, i, lin, size, MEM_WRITE);
     for (unsigned n = 0; n < size; n++)
         if (mask[n] & 0x80)

@@ -484,6 +484,7 @@ static void store_table(struct vcpu_state *s, struct interp *c, const struct cel
     if (c->cpl && (s->cr4 & CR4_UMIP))
         raise_gp(c, i, 0);
     lin = interp_ea(s, c, i, code64 ? 10 : 6, MEM_WRITE);
+    interp_check_alignment(c, i, lin, 4);
     memcpy(image, &t->limit, 2);
     memcpy(image + 2, &t->base, 8);
     interp_store_bytes(c, i, lin, image, code64 ? 10 : 6);

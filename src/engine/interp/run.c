@@ -135,8 +135,8 @@ static void rights_changed(struct interp *c)
 {
     const struct vcpu_state *s = c->state;
 
-    if (c->cpl == 3)
-        c->tlb = c->tlbs[TLB_USER];
+    if (c->cpl == 3) /* alignment check: SDM 3A 6.15, interrupt 17 */
+        c->tlb = c->tlbs[(s->rflags & FLAG_AC) && (s->cr0 & CR0_AM) ? TLB_CHECKED : TLB_USER];
     else
         c->tlb = c->tlbs[(s->rflags & FLAG_AC) ? TLB_SUPER_AC : TLB_SUPER];
     c->kick_mask = ~(u32)(s->rflags & FLAG_IF ? 0 : KICK_INTERRUPT);
@@ -477,6 +477,8 @@ static int interp_attach(struct vcpu *vcpu, struct error *err)
     c->phys_reserved = ((1ull << 52) - 1) & ~((1ull << (id[0] & 0xff)) - 1);
     c->has_1g_pages = cpu_model_has(&vcpu->vm->config.cpu, X86_FEATURE_PDPE1GB);
     c->generation = 1;
+    for (struct tlb_entry *e = c->tlbs[TLB_CHECKED]; e < c->tlbs[TLB_CHECKED] + TLB_ENTRIES; e++)
+        e->tag_read = e->tag_write = TLB_INVALID;
     c->tlb_used = true;
     c->blocks = block_cache_get(vcpu, err);
     if (!c->blocks) {

@@ -242,6 +242,15 @@ void stack_skip(struct stack *st, u64 bytes)
     st->sp = mask == 0xffff ? (st->sp & ~mask) | ((st->sp + bytes) & mask) : (st->sp + bytes) & mask;
 }
 
+/* The current stack at CPL 3 is checked for alignment. */
+static u64 stack_aligned(struct interp *c, const struct cell *i, const struct stack *st, u64 lin,
+                         unsigned size)
+{
+    if (unlikely(c->tlb == c->tlbs[TLB_CHECKED]) && st->cpl == c->cpl && lin & (size - 1))
+        interp_fault(c, i, VEC_AC, st->error);
+    return lin;
+}
+
 static u64 stack_linear(struct interp *c, const struct cell *i, const struct stack *st, unsigned size)
 {
     u64 offset = st->sp & stack_mask(st), last = offset + size - 1;
@@ -250,7 +259,7 @@ static u64 stack_linear(struct interp *c, const struct cell *i, const struct sta
     if (st->flat64) {
         if (!interp_canonical(c, offset) || !interp_canonical(c, last))
             interp_fault(c, i, VEC_SS, st->error);
-        return offset;
+        return stack_aligned(c, i, st, offset, size);
     }
     if ((st->seg.attr & (SEG_CODE | SEG_EXPAND_DOWN)) == SEG_EXPAND_DOWN)
         ok = offset > st->seg.limit && last <= (st->seg.attr & SEG_DB ? 0xffffffffu : 0xffffu);
@@ -258,7 +267,7 @@ static u64 stack_linear(struct interp *c, const struct cell *i, const struct sta
         ok = last <= st->seg.limit || st->seg.limit == 0xffffffffu;
     if (!ok || (st->seg.attr & SEG_UNUSABLE && !real_or_v86(c)))
         interp_fault(c, i, VEC_SS, st->error);
-    return (u32)(st->seg.base + offset);
+    return stack_aligned(c, i, st, (u32)(st->seg.base + offset), size);
 }
 
 void stack_push(struct interp *c, const struct cell *i, struct stack *st, unsigned size, u64 value)
