@@ -19,6 +19,7 @@ enum {
     FLAT32 = FLAGS_G | FLAGS_D,
 };
 static const u64 non_canonical = 1ull << 47;
+static const u64 too_wide = 1ull << 56; /* not canonical in any mode: for what is only kept */
 
 static u64 ring_stack(unsigned ring)
 {
@@ -420,8 +421,8 @@ static void system_segments(void)
         {"a 16-bit TSS", ACCESS_P | TYPE_TSS16, 0, false, false, false},
         {"an LDT with a type above", ACCESS_P | TYPE_LDT, 1ull << 40, false, false, false},
         {"a TSS with a type above", ACCESS_P | TYPE_TSS, 1ull << 40, false, false, false},
-        {"an LDT whose base is not canonical", ACCESS_P | TYPE_LDT, 0x8000, false, false, false},
-        {"a TSS whose base is not canonical", ACCESS_P | TYPE_TSS, 0x8000, false, false, false},
+        {"an LDT whose base is not canonical", ACCESS_P | TYPE_LDT, 0x1000000, false, false, false},
+        {"a TSS whose base is not canonical", ACCESS_P | TYPE_TSS, 0x1000000, false, false, false},
         {"an absent LDT", TYPE_LDT, 0, false, false, true},
         {"an absent TSS", TYPE_TSS, 0, false, false, true},
     };
@@ -452,7 +453,7 @@ static void system_segments(void)
         for (unsigned i = 0; i < 2; i++) {
             struct context c = kernel_context(forms[i]);
 
-            table = (struct pseudo_descriptor){0xfff, non_canonical};
+            table = (struct pseudo_descriptor){0xfff, too_wide};
             c.bx = (ulong)&table;
             expect_trap(run(&c), FAULT(GP, 0), "%s with a base that is not canonical", i ? "LIDT" : "LGDT");
         }
@@ -823,7 +824,7 @@ static void bases(void)
             expect_equal(rows[i].write ? rdmsr(rows[i].msr) : trap->at.ax, wide ? value : (u32)value,
                          "%s, wide %u: value", rows[i].name, wide);
             if (rows[i].write && wide) {
-                c.ax = non_canonical;
+                c.ax = too_wide;
                 expect_trap(run(&c), FAULT(GP, 0), "%s of a value that is not canonical", rows[i].name);
             }
             c.cs = SEL_UCODE32;
@@ -904,6 +905,7 @@ static void msrs(void)
     static const u32 addresses[] = {MSR_LSTAR,          MSR_CSTAR,        MSR_FS_BASE,     MSR_GS_BASE,
                                     MSR_KERNEL_GS_BASE, MSR_SYSENTER_ESP, MSR_SYSENTER_EIP};
     struct code code = CODE64("wrmsr");
+    unsigned unused_bits = 64 - (cpuid(0x80000008, 0).a >> 8 & 0xff);
 
     group("MSRs that hold addresses");
     for (unsigned i = 0; i < ARRAY_SIZE(addresses); i++) {
@@ -911,7 +913,7 @@ static void msrs(void)
             0, 0x7fffffffffff, 1ull << 47, 0xffff7fffffffffff, 0xffff800000000000, 1ull << 63};
         for (unsigned v = 0; v < ARRAY_SIZE(values); v++) {
             struct context c = kernel_context(code);
-            bool good = (u64)((int64_t)(values[v] << 16) >> 16) == values[v];
+            bool good = (u64)((i64)(values[v] << unused_bits) >> unused_bits) == values[v];
 
             c.cx = addresses[i] | 0xdead00000000; /* the upper half of RCX is not used */
             c.ax = (u32)values[v] | 0xbeef00000000;

@@ -1,6 +1,6 @@
 /*
  * Paging in all formats: 32-bit with 4 MiB pages and PAE in the 32-bit kernel built from this file, 4-level with 2 MiB and
- * 1 GiB pages in the 64-bit one. Every access is held against one rule, which is SDM 3A 4.6 (access rights) and 4.7 (error
+ * 1 GiB pages and 5-level in the 64-bit one. Every access is held against one rule, which is SDM 3A 4.6 (access rights) and 4.7 (error
  * codes), 4.8 (accessed and dirty flags).
  */
 #include "guest.h"
@@ -24,20 +24,26 @@ enum { READ, WRITE, FETCH };
 #define ALIAS_STACK (ALIAS + STACK_TOP - CODE_AREA)
 /* The address under test: its entries of all levels are its own. Bits below 1 GiB are those of its frame. */
 #ifdef __x86_64__
-#define ADDRESS 0x8000800000ul
+#define ADDRESS (format == LEVEL5 ? 0x1008000800000ul : 0x8000800000ul)
 #else
 #define ADDRESS 0x40800000ul
 #endif
 #define FRAME TEST_AREA /* the frame that it is mapped to, whatever the page's size */
 
-enum format { BITS32, PAE, LEVEL4 };
+enum format { BITS32, PAE, LEVEL4, LEVEL5 };
+enum { MAX_LEVELS = 5 };
 static enum format format;
-static unsigned levels; /* whose entries have rights: 2, 2, 4 */
+static unsigned levels; /* whose entries have rights: 2, 2, 4, 5 */
 
+#ifdef __x86_64__
+extern u64 boot_pml4[];
+#endif
+static u64 pml5[512] __attribute__((aligned(4096)));
 static u64 pml4[512] __attribute__((aligned(4096)));
 static u64 pdpt[512] __attribute__((aligned(4096)));
 static u64 pd[512] __attribute__((aligned(4096)));
-static u64 walk[4][1024] __attribute__((aligned(4096))); /* the tables of ADDRESS: [0] is the page table */
+static u64 walk[MAX_LEVELS][1024]
+    __attribute__((aligned(4096))); /* the tables of ADDRESS: [0] is the page table */
 
 static bool has_nx(void)
 {
@@ -76,8 +82,8 @@ static void set_entry(void *table, ulong address, unsigned level, u64 entry)
 /* The table that has ADDRESS's entry of a level. */
 static void *table_of(unsigned level)
 {
-    if (format == LEVEL4)
-        return level == 3 ? (void *)pml4 : walk[level];
+    if (format >= LEVEL4)
+        return level == 4 ? (void *)pml5 : level == 3 && format == LEVEL4 ? (void *)pml4 : walk[level];
     return level == 1 && format == BITS32 ? (void *)pd : walk[level];
 }
 
@@ -116,6 +122,7 @@ static void map_all(unsigned leaf, u64 extra)
 
 static void build_map(void)
 {
+    memset(pml5, 0, sizeof(pml5));
     memset(pml4, 0, sizeof(pml4));
     memset(pdpt, 0, sizeof(pdpt));
     memset(pd, 0, sizeof(pd));
@@ -129,18 +136,19 @@ static void build_map(void)
         pdpt[0] = (ulong)pd | P;
         pdpt[ADDRESS >> 30 & 3] = (ulong)walk[1] | P;
     }
-    if (format == LEVEL4) {
+    if (format >= LEVEL4) {
+        pml5[0] = (ulong)pml4 | P | W_ | U;
         pml4[0] = (ulong)pdpt | P | W_ | U;
         pdpt[0] = (ulong)pd | P | W_ | U;
         /* The local APIC and its like are not touched here. */
     }
-    levels = format == LEVEL4 ? 4 : 2;
+    levels = format == LEVEL5 ? 5 : format == LEVEL4 ? 4 : 2;
     map_all(0, 0);
 }
 
 static ulong root(void)
 {
-    return (ulong)(format == LEVEL4 ? pml4 : format == PAE ? pdpt : pd);
+    return (ulong)(format == LEVEL5 ? pml5 : format == LEVEL4 ? pml4 : format == PAE ? pdpt : pd);
 }
 
 /* ---- One access ---- */
@@ -218,7 +226,7 @@ static struct expect rule(const struct setting *s, unsigned leaf, const u64 *ent
 /* Run one case and look at all that it may change. */
 static void one_case(const struct setting *s, unsigned leaf, const u64 *entries, const u64 *reserved)
 {
-    static const u64 none[4];
+    static const u64 none[MAX_LEVELS];
     struct context c = access_context(s);
     struct expect e = rule(s, leaf, entries, reserved ? reserved : none);
     const struct trap *trap;
@@ -228,13 +236,15 @@ static void one_case(const struct setting *s, unsigned leaf, const u64 *entries,
         set_entry(table_of(level), ADDRESS, level, entries[level]);
     trap = run_with(s, &c);
     good = expect_trap(
-        trap, e, "%s %s, WP %u SMEP %u SMAP %u AC %u NXE %u, page of level %u, entries %llx %llx %llx %llx",
+        trap, e,
+        "%s %s, WP %u SMEP %u SMAP %u AC %u NXE %u, page of level %u, entries %llx %llx %llx %llx %llx",
         s->user ? "user" : "supervisor",
         s->access == READ    ? "read"
         : s->access == WRITE ? "write"
                              : "fetch",
         s->wp, s->smep, s->smap, s->ac, s->nxe, leaf, (unsigned long long)entries[0],
-        (unsigned long long)entries[1], (unsigned long long)entries[2], (unsigned long long)entries[3]);
+        (unsigned long long)entries[1], (unsigned long long)entries[2], (unsigned long long)entries[3],
+        (unsigned long long)entries[4]);
     if (!good)
         return;
     if (e.vector == PF && trap->cr2 != ADDRESS)
@@ -283,7 +293,7 @@ static void set_nxe(bool on)
 /* The page sizes of the format. */
 static unsigned leaf_count(void)
 {
-    return format == LEVEL4 ? cpu_has(CPU_PAGE1GB) ? 3 : 2 : 2;
+    return format >= LEVEL4 && cpu_has(CPU_PAGE1GB) ? 3 : 2;
 }
 
 /* At each level in turn, all rights; everything else allows everything. */
@@ -295,7 +305,7 @@ static void rights_at_each_level(const char *name)
         for (unsigned leaf = 0; leaf < leaf_count(); leaf++) {
             for (unsigned varied = leaf; varied < levels; varied++) {
                 for (unsigned flags = 0; flags < (has_nx() ? 16 : 8); flags++) {
-                    u64 entries[4] = {0};
+                    u64 entries[MAX_LEVELS] = {0};
 
                     map_all(leaf, 0);
                     for (unsigned level = leaf; level < levels; level++)
@@ -324,7 +334,7 @@ static void random_rights(const char *name)
         unsigned leaf = random() % leaf_count();
         u32 n = random();
         struct setting s = setting_of(n, n & 32, (int)(random() % 3));
-        u64 entries[4] = {0};
+        u64 entries[MAX_LEVELS] = {0};
 
         set_nxe(n & 16);
         map_all(leaf, 0);
@@ -339,7 +349,7 @@ static void random_rights(const char *name)
             entries[level] |= (u64)(r >> 10 & 7) << 9; /* ignored */
             if (has_nx() && !(r & 0xe000))
                 entries[level] |= NX;
-            if (format == LEVEL4)
+            if (format >= LEVEL4)
                 entries[level] |= (u64)(r >> 16 & 0x7f) << 52; /* ignored */
         }
         one_case(&s, leaf, entries, NULL);
@@ -355,7 +365,7 @@ static void reserved_bits(const char *name)
     group(name);
     for (unsigned leaf = 0; leaf < leaf_count(); leaf++) {
         for (unsigned level = leaf; level < levels; level++) {
-            u64 reserved[4] = {0}, mask = 0;
+            u64 reserved[MAX_LEVELS] = {0}, mask = 0;
 
             if (format == BITS32) {
                 /* 4 MiB pages: address bits 39 to 32 are bits 20 to 13; bit 21 is always reserved (PSE-36). */
@@ -365,7 +375,7 @@ static void reserved_bits(const char *name)
                 mask = (format == PAE ? FLAG(63) : FLAG(52)) - FLAG(bits);
                 if (level == leaf && level > 0)
                     mask |= FLAG(shift_of(level)) - FLAG(13);
-                if (level == 3)
+                if (level >= 3)
                     mask |= PS;
                 if (level == 2 && leaf < 2 && !cpu_has(CPU_PAGE1GB))
                     mask |= PS;
@@ -375,7 +385,7 @@ static void reserved_bits(const char *name)
                 for (int access = READ; access <= FETCH; access++) {
                     for (unsigned user = 0; user < 2; user++) {
                         struct setting s = setting_of(0, user, access);
-                        u64 entries[4] = {0};
+                        u64 entries[MAX_LEVELS] = {0};
 
                         if (!(mask >> bit & 1))
                             continue;
@@ -828,7 +838,7 @@ static void process_contexts(void)
     write_cr3((ulong)pml4 | 1);
     expect_trap(run(&c), FAULT(PF, ERROR_U), "MOV to CR3 drops its PCID");
     if (cpu_has(CPU_INVPCID)) {
-        static const struct {
+        const struct {
             ulong type;
             u64 pcid, address;
             bool fault;
@@ -837,6 +847,7 @@ static void process_contexts(void)
             {0, 1, ADDRESS, false, true}, {1, 1, 0, false, true},          {2, 0, 0, false, true},
             {3, 0, 0, false, true},       {4, 0, 0, true, false},          {~0ul, 0, 0, true, false},
             {0, 0x1000, 0, true, false},  {0, 1, 1ull << 63, true, false}, {1, 1, 1ull << 63, false, true},
+            {1, 0x1000, 0, true, false},  {2, 1ull << 63, 0, true, false}, {3, 0x1000, 0, true, false},
         };
 
         for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -871,27 +882,158 @@ static void process_contexts(void)
     expect_equal(read_cr4() & CR4_PCIDE, 0, "CR4.PCIDE goes");
 }
 
-/* Canonical addresses are checked before paging (SDM 3A 3.3.7.1 of volume 1). */
-static void canonical(void)
+static unsigned address_bits(void)
 {
-    static const u64 addresses[] = {1ull << 47, 0x8000000000000000ull, 0xffff7fffffffffffull,
-                                    0x7ffffffffffdull};
-    struct code forms[] = {CODE64("mov eax, [rbx]"),         CODE64("mov [rbx], eax"),
-                           CODE64("mov eax, ss:[rbx]"),      CODE64("mov eax, [rbp]"),
-                           CODE64("mov rsp, rbx\n pop rax"), CODE64("lock inc dword ptr [rbx]")};
-    static const int vectors[] = {GP, GP, GP, SS, SS, GP};
+    return format == LEVEL5 ? 57 : 48;
+}
 
-    group("canonical addresses");
+/* Canonical addresses are checked before paging (SDM 3A 3.3.7.1 of volume 1). */
+static void canonical(const char *name)
+{
+    const u64 end = 1ull << (address_bits() - 1);
+    const u64 addresses[] = {end, 1ull << 63, ~end, end - 3, end | 0x123000, -end - 4};
+    struct code forms[] = {
+        CODE64("mov eax, [rbx]"), CODE64("mov [rbx], eax"),         CODE64("mov eax, ss:[rbx]"),
+        CODE64("mov eax, [rbp]"), CODE64("mov rsp, rbx\n pop rax"), CODE64("lock inc dword ptr [rbx]"),
+        CODE64("jmp rbx"),        CODE64("push rbx\n ret")};
+    static const int vectors[] = {GP, GP, GP, SS, SS, GP, GP, GP};
+
+    group(name);
     for (unsigned i = 0; i < ARRAY_SIZE(addresses); i++) {
         for (unsigned f = 0; f < ARRAY_SIZE(forms); f++) {
             struct context c = user_context(forms[f]);
 
+            if (f >= 6 &&
+                (u64)((i64)(addresses[i] << (64 - address_bits())) >> (64 - address_bits())) == addresses[i])
+                continue; /* only the last bytes of an access are not canonical */
             c.bx = c.bp = addresses[i];
             /* An SS override means nothing in 64-bit mode (SDM 1 3.3.7.1): #GP, as for [rbx]. */
-            expect_trap(run(&c), FAULT_AT(vectors[f], 0, f == 4 ? 3 : 0), "%llx, form %u",
-                        (unsigned long long)addresses[i], f);
+            expect_trap(run(&c),
+                        FAULT_AT(vectors[f], 0,
+                                 f == 4   ? 3
+                                 : f == 7 ? 1
+                                          : 0),
+                        "%llx, form %u", (unsigned long long)addresses[i], f);
         }
     }
+    /* The last canonical addresses are not mapped: #PF. */
+    const u64 good[] = {end - 0x1000, -end};
+    for (unsigned i = 0; i < ARRAY_SIZE(good); i++) {
+        struct context c = user_context(CODE64("mov eax, [rbx]"));
+        const struct trap *trap;
+
+        c.bx = good[i];
+        trap = run(&c);
+        expect_trap(trap, FAULT(PF, ERROR_U), "%llx", (unsigned long long)good[i]);
+        expect_equal(trap->cr2, good[i], "CR2");
+    }
+}
+
+/* What is only kept is held against the widest address that the processor has, not the current mode's. */
+static void bases(void)
+{
+    static const u32 msrs[] = {MSR_FS_BASE, MSR_GS_BASE,      MSR_KERNEL_GS_BASE, MSR_LSTAR,
+                               MSR_CSTAR,   MSR_SYSENTER_ESP, MSR_SYSENTER_EIP};
+    const unsigned widest = cpuid(0x80000008, 0).a >> 8 & 0xff;
+    ulong descriptor_table[2] __attribute__((aligned(16)));
+    u64 save[ARRAY_SIZE(msrs)];
+    struct context c;
+
+    group("bases");
+    expect_equal(widest, cpu_has(CPU_LA57) ? 57 : 48, "width of an address");
+    expect_gp("LA57 in IA-32e mode", CODE64("mov cr4, rax"), plain_cr4 | CR4_LA57, true);
+    for (unsigned m = 0; m < ARRAY_SIZE(msrs); m++)
+        save[m] = rdmsr(msrs[m]);
+    for (unsigned bits = 47; bits <= 64; bits++) {
+        u64 values[] = {1ull << (bits - 1), (1ull << (bits - 1)) - 1, -(1ull << (bits - 1))};
+
+        for (unsigned v = 0; v < ARRAY_SIZE(values); v++) {
+            u64 value = values[v];
+            bool good = (u64)((i64)(value << (64 - widest)) >> (64 - widest)) == value;
+            struct expect e = good ? END : FAULT(GP, 0);
+            struct pseudo_descriptor image = {0xff, value};
+
+            for (unsigned m = 0; m < ARRAY_SIZE(msrs); m++) {
+                c = kernel_context(CODE64("wrmsr"));
+                c.ip = ALIAS;
+                c.sp = ALIAS_STACK;
+                c.cx = msrs[m];
+                c.ax = (u32)value;
+                c.dx = value >> 32;
+                expect_trap(run(&c), e, "MSR %x of %llx", msrs[m], (unsigned long long)value);
+            }
+            if (cpu_has(CPU_FSGSBASE)) {
+                write_cr4(plain_cr4 | CR4_FSGSBASE);
+                c = user_context(CODE64("wrfsbase rax"));
+                c.ax = value;
+                expect_trap(run(&c), e, "WRFSBASE of %llx", (unsigned long long)value);
+                c = user_context(CODE64("wrgsbase rax"));
+                c.ax = value;
+                expect_trap(run(&c), e, "WRGSBASE of %llx", (unsigned long long)value);
+                write_cr4(plain_cr4);
+            }
+            /* The GDT stays empty of what the snippet's end needs, so it puts the good one back itself. */
+            struct pseudo_descriptor gdtr = {sizeof(gdt) - 1, (ulong)gdt},
+                                     idtr = {sizeof(idt) - 1, (ulong)idt};
+            struct code loads[] = {CODE64("lgdt [rbx]\n lgdt [rcx]"), CODE64("lidt [rbx]\n lidt [rcx]")};
+            for (unsigned l = 0; l < ARRAY_SIZE(loads); l++) {
+                c = kernel_context(loads[l]);
+                c.ip = ALIAS;
+                c.sp = ALIAS_STACK;
+                c.bx = (ulong)&image;
+                c.cx = (ulong)(l ? &idtr : &gdtr);
+                expect_trap(run(&c), e, "%s of %llx", l ? "LIDT" : "LGDT", (unsigned long long)value);
+            }
+            gdt[SEL_TEST / 8] = descriptor((u32)value, 0xff, ACCESS_P | TYPE_LDT, 0);
+            gdt[SEL_TEST / 8 + 1] = value >> 32;
+            c = kernel_context(CODE64("lldt ax"));
+            c.ip = ALIAS;
+            c.sp = ALIAS_STACK;
+            c.ax = SEL_TEST;
+            expect_trap(run(&c), good ? END : FAULT(GP, SEL_TEST), "LLDT, base %llx",
+                        (unsigned long long)value);
+            expect_gp("INVLPG", CODE64("invlpg [rax]"), value, false);
+            if (cpu_has(CPU_INVPCID)) {
+                descriptor_table[0] = 0;
+                descriptor_table[1] = value;
+                c = kernel_context(CODE64("invpcid rax, [rbx]"));
+                c.ip = ALIAS;
+                c.sp = ALIAS_STACK;
+                c.ax = 0;
+                c.bx = (ulong)descriptor_table;
+                expect_trap(run(&c), e, "INVPCID of %llx", (unsigned long long)value);
+            }
+        }
+    }
+    for (unsigned m = 0; m < ARRAY_SIZE(msrs); m++)
+        wrmsr(msrs[m], save[m]);
+}
+
+/* Addresses that four levels do not have: the index into the fifth table is theirs alone. */
+static void last_level(void)
+{
+    const u64 far = 5ull << 48 | (ADDRESS & 0xffffffffffff);
+    struct context c = user_context(CODE64("mov eax, [rbx]"));
+    const struct trap *trap;
+
+    group("5-level: beyond 48 bits");
+    expect_gp("LA57 cleared in IA-32e mode", CODE64("mov cr4, rax"), plain_cr4 & ~(ulong)CR4_LA57, true);
+    place(CODE64("mov eax, [rbx]"), CODE_AREA);
+    map_all(0, 0);
+    *(u32 *)FRAME = 0x12345678;
+    pml5[5] = pml5[ADDRESS >> 48];
+    flush();
+    c.bx = far;
+    trap = run(&c);
+    expect_trap(trap, END, "a read");
+    expect_equal(trap->at.ax, 0x12345678, "what is read");
+    pml5[5] = 0;
+    invlpg(far);
+    trap = run(&c);
+    expect_trap(trap, FAULT(PF, ERROR_U), "after INVLPG");
+    expect_equal(trap->cr2, far, "CR2");
+    c.bx = ADDRESS;
+    expect_trap(run(&c), END, "its neighbour");
 }
 #else
 /* The four PDPTEs are loaded with CR3 and kept: SDM 3A 4.4.1. */
@@ -968,14 +1110,41 @@ static void page_size_extension(void)
 }
 #endif
 
+#ifdef __x86_64__
+/* CR4.LA57 cannot change in IA-32e mode (SDM 3A 2.5): out of it and back, by way of compatibility mode. */
+static void change_levels(ulong cr4, ulong cr3)
+{
+    struct {
+        u32 offset;
+        u16 selector;
+    } __attribute__((packed)) out, in;
+    u32 label;
+
+    asm volatile("lea 1f(%%rip), %%eax\n mov %%eax, %[out]\n"
+                 "lea 2f(%%rip), %%eax\n mov %%eax, %[in]\n"
+                 "movw %[code32], 4+%[out]\n movw %[code64], 4+%[in]\n"
+                 "lea %[in], %%rsi\n"
+                 "ljmp *%[out]\n"
+                 ".code32\n"
+                 "1: mov %%cr0, %%eax\n btr $31, %%eax\n mov %%eax, %%cr0\n"
+                 "mov %%edi, %%cr4\n mov %%ebx, %%cr3\n"
+                 "bts $31, %%eax\n mov %%eax, %%cr0\n"
+                 "ljmp *(%%esi)\n"
+                 ".code64\n"
+                 "2:\n"
+                 : [out] "=m"(out), [in] "=m"(in), "=a"(label)
+                 : [code32] "i"(SEL_KCODE32), [code64] "i"(SEL_KCODE), "D"(cr4), "b"(cr3)
+                 : "rsi", "memory");
+}
+#endif
+
 static void turn_on(void)
 {
 #ifdef __x86_64__
-    format = LEVEL4;
+    write_cr3((ulong)boot_pml4); /* build_map takes the other one apart */
     build_map();
-    plain_cr4 = CR4_PAE | CR4_PGE | CR4_OSFXSR;
-    write_cr3(root());
-    write_cr4(plain_cr4);
+    plain_cr4 = CR4_PAE | CR4_PGE | CR4_OSFXSR | (format == LEVEL5 ? CR4_LA57 : 0);
+    change_levels(plain_cr4, root());
 #else
     write_cr0(read_cr0() & ~CR0_PG);
     build_map();
@@ -1012,10 +1181,20 @@ static void all(const char *const names[8])
 void test(void)
 {
 #ifdef __x86_64__
+    format = LEVEL4;
     all(NAMES("4-level"));
     control_registers();
     process_contexts();
-    canonical();
+    canonical("canonical addresses");
+    bases();
+    if (!cpu_has(CPU_LA57)) {
+        skip_group("5-level", "the processor has none");
+        return;
+    }
+    format = LEVEL5;
+    all(NAMES("5-level"));
+    canonical("canonical addresses with 5 levels");
+    last_level();
 #else
     format = BITS32;
     all(NAMES("32-bit"));

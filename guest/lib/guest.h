@@ -27,6 +27,7 @@ typedef uint8_t u8;
 typedef uint16_t u16;
 typedef uint32_t u32;
 typedef uint64_t u64;
+typedef int64_t i64;
 typedef unsigned long ulong; /* as wide as a register of this kernel */
 
 #define ARRAY_SIZE(a)     (sizeof(a) / sizeof((a)[0]))
@@ -138,6 +139,7 @@ enum {
     CR4_OSFXSR = 1 << 9,
     CR4_OSXMMEXCPT = 1 << 10,
     CR4_UMIP = 1 << 11,
+    CR4_LA57 = 1 << 12,
     CR4_FSGSBASE = 1 << 16,
     CR4_PCIDE = 1 << 17,
     CR4_OSXSAVE = 1 << 18,
@@ -437,6 +439,7 @@ bool cpu_has(struct feature feature);
 #define CPU_INVPCID  FEATURE(7, b, 10)
 #define CPU_SMAP     FEATURE(7, b, 20)
 #define CPU_UMIP     FEATURE(7, c, 2)
+#define CPU_LA57     FEATURE(7, c, 16)
 #define CPU_PKU      FEATURE(7, c, 3)
 #define CPU_PKS      FEATURE(7, c, 31)
 #define CPU_NX       FEATURE(0x80000001, d, 20)

@@ -48,10 +48,10 @@ bool linear_translate(struct vcpu *vcpu, u64 linear, u64 *phys)
         *phys &= vcpu->vm->memory.a20_mask;
         return true;
     }
-    /* 64-bit entries: PML4 (4-level paging), page-directory pointers, directory, table. PAE keeps the pointers in
+    /* 64-bit entries: PML5 (5-level paging), PML4 (4-level paging), page-directory pointers, directory, table. PAE keeps the pointers in
        registers (SDM 3A 4.4.1). */
     u64 entry = long_mode ? s->cr3 : s->pdptr[linear >> 30 & 3];
-    int shift = long_mode ? 39 : 21;
+    int shift = !long_mode ? 21 : s->cr4 & CR4_LA57 ? 48 : 39;
     if (!long_mode && !(entry & ENTRY_PRESENT))
         return false;
     for (;; shift -= 9) {

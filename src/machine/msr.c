@@ -46,7 +46,7 @@ struct msr_row {
 
 static bool canonical(const struct vcpu *vcpu, u64 value)
 {
-    return (u64)((i64)(value << (64 - X86_VIRT_BITS)) >> (64 - X86_VIRT_BITS)) == value;
+    return x86_canonical(value, cpu_model_virt_bits(&vcpu->vm->config.cpu));
 }
 
 static bool has(const struct vcpu *vcpu, enum x86_feature feature)

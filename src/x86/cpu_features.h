@@ -91,7 +91,7 @@ enum cpuid_register { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
     F(GFNI, "gfni", 7, 0, ECX, 8, DONE)                                                                      \
     F(VAES, "vaes", 7, 0, ECX, 9, DONE)                                                                      \
     F(VPCLMULQDQ, "vpclmulqdq", 7, 0, ECX, 10, DONE)                                                         \
-    F(LA57, "la57", 7, 0, ECX, 16, LATER)                                                                    \
+    F(LA57, "la57", 7, 0, ECX, 16, DONE)                                                                     \
     F(RDPID, "rdpid", 7, 0, ECX, 22, DONE)                                                                   \
     F(MOVDIRI, "movdiri", 7, 0, ECX, 27, LATER)                                                              \
     F(MOVDIR64B, "movdir64b", 7, 0, ECX, 28, LATER)                                                          \

@@ -57,6 +57,7 @@ static const struct {
     {X86_FEATURE_TSC_DEADLINE, X86_FEATURE_APIC},
     {X86_FEATURE_PKU, X86_FEATURE_LM},
     {X86_FEATURE_PKS, X86_FEATURE_LM},
+    {X86_FEATURE_LA57, X86_FEATURE_LM},
     {X86_FEATURE_GFNI, X86_FEATURE_SSE2},
     {X86_FEATURE_SSE4A, X86_FEATURE_SSE3},
 };
@@ -227,6 +228,11 @@ int cpu_model_parse(const char *text, struct cpu_model *model, struct error *err
         model->has[f] = feature_rows[f].status == X86_FEATURE_DONE &&
                         (!models[index].features || contains(models[index].features, models[index].count, f));
     return settle_features(model, wish, err);
+}
+
+unsigned cpu_model_virt_bits(const struct cpu_model *model)
+{
+    return model->has[X86_FEATURE_LA57] ? 57 : 48;
 }
 
 /* ---- XSAVE components (SDM 1 13.1) ---- */
@@ -525,7 +531,8 @@ static void leaf_extended(const struct cpu_model *model, const struct cpuid_inpu
         break;
     case 0x80000007: out[CPUID_EDX] = feature_bits(model, leaf, 0, CPUID_EDX); break;
     case 0x80000008:
-        set(out, X86_PHYS_BITS | X86_VIRT_BITS << 8, feature_bits(model, leaf, 0, CPUID_EBX), 0, 0);
+        set(out, X86_PHYS_BITS | cpu_model_virt_bits(model) << 8, feature_bits(model, leaf, 0, CPUID_EBX), 0,
+            0);
         if (!model->has[X86_FEATURE_LM])
             out[CPUID_EAX] = 36 | 32 << 8;
         if (model->amd)

@@ -8,7 +8,7 @@
 #include "base/types.h"
 #include "x86/cpu_features.h"
 
-enum { X86_PHYS_BITS = 40, X86_VIRT_BITS = 48 };
+enum { X86_PHYS_BITS = 40 };
 
 struct cpu_model {
     const char *name;            /* "v2", "v3", "max": in a const table */
@@ -42,6 +42,9 @@ struct cpuid_inputs {
 /* out: EAX, EBX, ECX, EDX. */
 void cpuid_leaf(const struct cpu_model *model, const struct cpuid_inputs *inputs, u32 leaf, u32 subleaf,
                 u32 out[4]);
+
+/* The bits of a linear address: 57 for a model with LA57, whatever CR4 says. */
+unsigned cpu_model_virt_bits(const struct cpu_model *model);
 
 /* The bits that XCR0 may have on this model. */
 u64 cpu_model_xcr0_mask(const struct cpu_model *model);

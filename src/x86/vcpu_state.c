@@ -138,10 +138,10 @@ struct check {
     u64 value;
 };
 
-static bool canonical(const struct vcpu_state *s, u64 address)
+/* Bases may be wider than the current paging mode (interp_canonical_base). */
+static bool canonical(u64 address)
 {
-    unsigned shift = s->cr4 & CR4_LA57 ? 7 : 16;
-    return (u64)((i64)(address << shift) >> shift) == address;
+    return x86_canonical(address, 57);
 }
 
 static bool xcr0_valid(u64 xcr0)
@@ -202,13 +202,13 @@ static int vcpu_post_load(void *object, struct error *err)
         {s->mxcsr & ~(u32)MXCSR_DEFINED, "mxcsr", s->mxcsr},
         {!pat_valid(s->pat), "pat", s->pat},
         {s->x87.fop > 0x7ff, "x87.fop", s->x87.fop},
-        {!canonical(s, s->gdtr.base), "gdtr.base", s->gdtr.base},
-        {!canonical(s, s->idtr.base), "idtr.base", s->idtr.base},
-        {!canonical(s, s->lstar), "lstar", s->lstar},
-        {!canonical(s, s->cstar), "cstar", s->cstar},
-        {!canonical(s, s->kernel_gs_base), "kernel_gs_base", s->kernel_gs_base},
-        {!canonical(s, s->sysenter_esp), "sysenter_esp", s->sysenter_esp},
-        {!canonical(s, s->sysenter_eip), "sysenter_eip", s->sysenter_eip},
+        {!canonical(s->gdtr.base), "gdtr.base", s->gdtr.base},
+        {!canonical(s->idtr.base), "idtr.base", s->idtr.base},
+        {!canonical(s->lstar), "lstar", s->lstar},
+        {!canonical(s->cstar), "cstar", s->cstar},
+        {!canonical(s->kernel_gs_base), "kernel_gs_base", s->kernel_gs_base},
+        {!canonical(s->sysenter_esp), "sysenter_esp", s->sysenter_esp},
+        {!canonical(s->sysenter_eip), "sysenter_eip", s->sysenter_eip},
         {s->activity > VCPU_SHUTDOWN, "activity", s->activity},
         {s->smm, "smm", s->smm},
     };
@@ -218,7 +218,7 @@ static int vcpu_post_load(void *object, struct error *err)
                              checks[i].field);
     }
     for (unsigned i = 0; i < SEG_ALL; i++) {
-        if ((s->seg[i].attr & ~SEG_ATTR_DEFINED) || !canonical(s, s->seg[i].base))
+        if ((s->seg[i].attr & ~SEG_ATTR_DEFINED) || !canonical(s->seg[i].base))
             return error_set(err, "impossible segment register seg[%u]: base %#" PRIx64 ", attributes %#x", i,
                              s->seg[i].base, s->seg[i].attr);
     }

@@ -220,6 +220,12 @@ void vcpu_state_reset(struct vcpu_state *state, bool bootstrap, u32 cpuid_signat
    The bootstrap processor, by the bit in apic_base, goes on at the reset vector; the others wait for a SIPI. */
 void vcpu_state_init(struct vcpu_state *state, u32 cpuid_signature);
 
+/* Whether an address is canonical where linear addresses have `bits` bits: 48, or 57 (SDM 1 3.3.7.1). */
+static inline bool x86_canonical(u64 address, unsigned bits)
+{
+    return (u64)((i64)(address << (64 - bits)) >> (64 - bits)) == address;
+}
+
 static inline unsigned vcpu_cpl(const struct vcpu_state *s)
 {
     return s->seg[SEG_SS].attr >> SEG_DPL_SHIFT & 3;

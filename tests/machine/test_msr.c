@@ -59,7 +59,7 @@ static void assert_refused(u32 msr, u64 value)
     }
 }
 
-static const u64 NON_CANONICAL = 0x0000800000000000, HIGH_HALF = 0xffff800000000000;
+static const u64 NON_CANONICAL = 0x0100000000000000, HIGH_HALF = 0xffff800000000000;
 
 static void test_plain_values(void **state)
 {
@@ -70,7 +70,7 @@ static void test_plain_values(void **state)
         assert_wrmsr(addresses[i], HIGH_HALF, HIGH_HALF);
         assert_wrmsr(addresses[i], 0x1000 + i, 0x1000 + i);
         assert_refused(addresses[i], NON_CANONICAL);
-        assert_refused(addresses[i], HIGH_HALF - 1);
+        assert_refused(addresses[i], 0xfeffffffffffffff);
     }
     for (unsigned i = 0; i < ARRAY_SIZE(addresses); i++)
         assert_int_equal(rdmsr(addresses[i]), 0x1000 + i); /* no two of them are one */

@@ -205,7 +205,7 @@ static void bad_pat(struct vcpu_state *s)
 }
 static void bad_lstar(struct vcpu_state *s)
 {
-    s->lstar = 1ull << 47;
+    s->lstar = 1ull << 56;
 }
 static void bad_gs(struct vcpu_state *s)
 {

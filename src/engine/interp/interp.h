@@ -125,7 +125,8 @@ enum {
     MODE_SSE_NM = 1 << 8,  /* SSE raises #NM (CR0.TS) */
     MODE_USER = 1 << 9,    /* CPL 3: whose rights the fetch had, so that no way to a block leads past them */
     MODE_AVX_UD =
-        1 << 10, /* AVX raises #UD (CR4.OSXSAVE clear, or not both SSE and AVX in XCR0); #NM as SSE */
+        1 << 10,         /* AVX raises #UD (CR4.OSXSAVE clear, or not both SSE and AVX in XCR0); #NM as SSE */
+    MODE_LA57 = 1 << 11, /* 64-bit code, 57-bit addresses: which direct branches leave them */
 };
 
 enum { BLOCK_MAX_CELLS = 48 };
@@ -205,6 +206,7 @@ struct interp {
     struct memory *memory;
     bool amd;
     bool has_1g_pages;
+    u8 virt_bits;      /* of the widest linear address */
     u64 phys_reserved; /* address bits of a paging-structure entry from MAXPHYADDR to 51 */
 
     /* A read-modify-write that cannot be done in place (mem.h). */

@@ -162,11 +162,16 @@ void interp_probe_system(struct interp *c, const struct cell *i, u64 lin, unsign
 u64 interp_load_as(struct interp *c, const struct cell *i, unsigned cpl, u64 lin, unsigned size);
 void interp_store_as(struct interp *c, const struct cell *i, unsigned cpl, u64 lin, unsigned size, u64 value);
 
-/* Whether a linear address is canonical (SDM 1 3.3.7.1). */
+/* Whether a linear address is canonical (SDM 1 3.3.7.1): for accesses and branches, by the current paging mode. */
 static ALWAYS_INLINE bool interp_canonical(const struct interp *c, u64 lin)
 {
-    return (u64)((i64)(lin << 16) >> 16) == lin ||
-           ((c->state->cr4 & CR4_LA57) && (u64)((i64)(lin << 7) >> 7) == lin);
+    return x86_canonical(lin, 48) || ((c->state->cr4 & CR4_LA57) && x86_canonical(lin, 57));
+}
+/* The same for what is kept and not yet used: bases of segments and descriptor tables, and for INVLPG and INVPCID. It is held
+   against the widest address that the CPU has. */
+static inline bool interp_canonical_base(const struct interp *c, u64 base)
+{
+    return x86_canonical(base, c->virt_bits);
 }
 
 /* ---- the TLB ---- */

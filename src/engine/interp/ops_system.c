@@ -509,7 +509,7 @@ static void load_table(struct vcpu_state *s, struct interp *c, const struct cell
     need_cpl0(c, i);
     interp_load_bytes(c, i, interp_ea(s, c, i, code64 ? 10 : 6, MEM_READ), image, code64 ? 10 : 6);
     memcpy(&base, image + 2, 8);
-    if (code64 && !interp_canonical(c, base))
+    if (code64 && !interp_canonical_base(c, base))
         raise_gp(c, i, 0);
     if (!code64)
         base &= i->flags & CELL_OP16 ? 0xffffff : 0xffffffff;
@@ -882,7 +882,7 @@ static void need_fsgsbase(struct vcpu_state *s, struct interp *c, const struct c
         u64 base = get_sized(s, i->rm, cell_operand_size(i));                                                \
                                                                                                              \
         need_fsgsbase(s, c, i);                                                                              \
-        if (!interp_canonical(c, base))                                                                      \
+        if (!interp_canonical_base(c, base))                                                                 \
             raise_gp(c, i, 0);                                                                               \
         s->seg[segment].base = c->seg_base[segment] = base;                                                  \
         NEXT;                                                                                                \
@@ -937,8 +937,8 @@ HANDLER(invpcid)
 
     need_cpl0(c, i);
     interp_load_bytes(c, i, lin, d, 16);
-    if (type > 3 || (type < 2 && d[0] >> 12) || (type < 2 && !pcide && d[0]) ||
-        (type == 0 && !interp_canonical(c, d[1])))
+    if (type > 3 || d[0] >> 12 || (type < 2 && !pcide && d[0]) ||
+        (type == 0 && !interp_canonical_base(c, d[1])))
         raise_gp(c, i, 0);
     if (type == 0)
         interp_tlb_flush_page(c, d[1]);

@@ -163,7 +163,7 @@ void interp_mode_changed(struct interp *c)
 
     c->cpl = (u8)(real ? 0 : v86 ? 3 : vcpu_cpl(s));
     if (vcpu_64bit(s)) {
-        mode = MODE_CODE64;
+        mode = MODE_CODE64 | (s->cr4 & CR4_LA57 ? MODE_LA57 : 0);
         for (unsigned n = 0; n < SEG_COUNT; n++)
             c->seg_base[n] = n == SEG_FS || n == SEG_GS ? s->seg[n].base : 0;
     } else {
@@ -476,6 +476,7 @@ static int interp_attach(struct vcpu *vcpu, struct error *err)
     vcpu_cpuid(vcpu, 0x80000008, 0, id);
     c->phys_reserved = ((1ull << 52) - 1) & ~((1ull << (id[0] & 0xff)) - 1);
     c->has_1g_pages = cpu_model_has(&vcpu->vm->config.cpu, X86_FEATURE_PDPE1GB);
+    c->virt_bits = (u8)cpu_model_virt_bits(&vcpu->vm->config.cpu);
     c->generation = 1;
     for (struct tlb_entry *e = c->tlbs[TLB_CHECKED]; e < c->tlbs[TLB_CHECKED] + TLB_ENTRIES; e++)
         e->tag_read = e->tag_write = TLB_INVALID;

@@ -169,7 +169,7 @@ static void system_base_high(struct interp *c, const struct cell *i, u16 selecto
     if (high >> 40 & 0x1f)
         raise_gp(c, i, selector_error(selector, 0));
     seg->base |= high << 32;
-    if (!interp_canonical(c, seg->base))
+    if (!interp_canonical_base(c, seg->base))
         raise_gp(c, i, selector_error(selector, 0));
 }
 
