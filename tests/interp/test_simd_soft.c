@@ -145,7 +145,7 @@ FP_IMM_CRYPTO(WRAP_IMM)
 FP_IMM_FLOAT(WRAP_IMM)
 FP_IMM_VCOMPARE(WRAP_IMM)
 
-#define COMPARE(name, form, bytes, feature)                                                                  \
+#define COMPARE(name, form, bytes, feature, ...)                                                             \
     compare(#name, FP_HOST_##feature, host_##name, computed_##name, 0);
 #define COMPARE_FLOAT(name, form, bytes, tiny, feature)                                                      \
     compare(#name, FP_HOST_##feature, host_##name, computed_##name, 0);

@@ -295,10 +295,13 @@ u32 fp_host_features(void);
 #define FP_F16C_FLOAT(X)     X(VCVTPH2PS, Vps_Wx, 8, none, F16C)
 #define FP_F16C_IMM_FLOAT(X) X(VCVTPS2PH, Wx_Vps_Ib, 8, 8, 7, 0, ph, F16C)
 
-/* Dot products added to dst: dst = NAME(dst, b, c). X(name, form, bytes, feature) */
+/* Dot products added to dst: dst = NAME(dst, b, c). X(name, form, bytes, feature, the host's instruction, which has another
+   form in AVX-512) */
 #define FP_VNNI(X)                                                                                           \
-    X(VPDPBUSD, Vx_Hx_Wx, 16, AVX_VNNI) X(VPDPBUSDS, Vx_Hx_Wx, 16, AVX_VNNI)                                 \
-    X(VPDPWSSD, Vx_Hx_Wx, 16, AVX_VNNI) X(VPDPWSSDS, Vx_Hx_Wx, 16, AVX_VNNI)
+    X(VPDPBUSD, Vx_Hx_Wx, 16, AVX_VNNI, "%{vex%} vpdpbusd")                                                  \
+    X(VPDPBUSDS, Vx_Hx_Wx, 16, AVX_VNNI, "%{vex%} vpdpbusds")                                                \
+    X(VPDPWSSD, Vx_Hx_Wx, 16, AVX_VNNI, "%{vex%} vpdpwssd")                                                  \
+    X(VPDPWSSDS, Vx_Hx_Wx, 16, AVX_VNNI, "%{vex%} vpdpwssds")
 
 /* clang-format on */
 
@@ -414,13 +417,13 @@ FP_FMA(DEFINE)
 FP_F16C_FLOAT(DEFINE)
 #undef DEFINE
 
-#define DEFINE(name, form, bytes, feature)                                                                   \
+#define DEFINE(name, form, bytes, feature, insn)                                                             \
     xmm soft_##name(xmm a, xmm b, xmm c);                                                                    \
     static FP_ALWAYS_INLINE xmm xmm_##name(const struct interp_fp *fp, xmm a, xmm b, xmm c)                  \
     {                                                                                                        \
         if (!FP_HAS(fp, feature))                                                                            \
             return soft_##name(a, b, c);                                                                     \
-        asm("%{vex%} " #name " %[c], %[b], %[a]" : [a] "+x"(a) : [b] "x"(b), [c] "x"(c));                    \
+        asm(insn " %[c], %[b], %[a]" : [a] "+x"(a) : [b] "x"(b), [c] "x"(c));                                \
         return a;                                                                                            \
     }
 FP_VNNI(DEFINE)
