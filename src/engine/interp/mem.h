@@ -138,6 +138,21 @@ static ALWAYS_INLINE void *rmw_begin(struct interp *c, const struct cell *i, u64
         return (void *)(uintptr_t)(lin + e->addend);
     return (void *)(uintptr_t)KEEP_CALL(interp_rmw_slow, c, i, lin, size, 0);
 }
+
+/*
+ * Whether a locked operation on the operand at `p` may be a host atomic. One that crosses a cache line is a split lock on the
+ * host too, which stops the whole host for a while, and ends the program where the kernel is told to forbid them
+ * (split_lock_detect=fatal). As vCPUs run in turn on one thread, plain accesses are atomic among them as well.
+ */
+static ALWAYS_INLINE bool in_cache_line(const void *p, unsigned size)
+{
+    return likely(((uintptr_t)p & 63) + size <= 64);
+}
+static ALWAYS_INLINE bool rmw_atomic(const struct cell *i, const void *p, unsigned size)
+{
+    return unlikely(i->flags & CELL_LOCK) && in_cache_line(p, size);
+}
+
 static ALWAYS_INLINE void rmw_end(struct interp *c, const struct cell *i)
 {
     if (unlikely(c->bounce.active))

@@ -39,16 +39,16 @@
     {                                                                                                        \
         if (writes) {                                                                                        \
             u##bits##_unaligned *p = rmw_begin(c, i, lin, bits / 8);                                         \
+            bool lock = rmw_atomic(i, p, bits / 8);                                                          \
             u##bits old = __atomic_load_n((u##bits *)p, __ATOMIC_RELAXED), v;                                \
             u16 f;                                                                                           \
                                                                                                              \
             do {                                                                                             \
                 f = c->flags;                                                                                \
                 v = name##_value##bits(&f, old, n);                                                          \
-            } while ((i->flags & CELL_LOCK) &&                                                               \
-                     !__atomic_compare_exchange_n((u##bits *)p, &old, v, false, __ATOMIC_SEQ_CST,            \
-                                                  __ATOMIC_SEQ_CST));                                        \
-            if (!(i->flags & CELL_LOCK))                                                                     \
+            } while (lock && !__atomic_compare_exchange_n((u##bits *)p, &old, v, false, __ATOMIC_SEQ_CST,    \
+                                                          __ATOMIC_SEQ_CST));                                \
+            if (!lock)                                                                                       \
                 *p = v;                                                                                      \
             c->flags = f;                                                                                    \
             rmw_end(c, i);                                                                                   \

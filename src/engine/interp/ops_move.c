@@ -108,8 +108,14 @@ HANDLER(lea64) /* mostly of a plain 64-bit address */
     HANDLER(xchg_em_gr##bits) /* locked with and without the prefix */                                       \
     {                                                                                                        \
         u##bits##_unaligned *p = rmw_begin(c, i, interp_ea(s, c, i, bits / 8, MEM_WRITE), bits / 8);         \
-        u##bits old = __atomic_exchange_n((u##bits *)p, get##bits(s, i->reg), __ATOMIC_SEQ_CST);             \
+        u##bits old;                                                                                         \
                                                                                                              \
+        if (in_cache_line(p, bits / 8)) {                                                                    \
+            old = __atomic_exchange_n((u##bits *)p, get##bits(s, i->reg), __ATOMIC_SEQ_CST);                 \
+        } else {                                                                                             \
+            old = *p;                                                                                        \
+            *p = get##bits(s, i->reg);                                                                       \
+        }                                                                                                    \
         rmw_end(c, i);                                                                                       \
         set##bits(s, i->reg, old);                                                                           \
         NEXT;                                                                                                \
