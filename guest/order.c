@@ -307,6 +307,286 @@ static void structures(void)
     expect_equal(trap->cr2 & ~15ul, ABSENT, "a gate: CR2");
 }
 
+/* ---- Between two instructions (SDM 3A table 6-2), and with breakpoints ---- */
+
+enum { B0 = 1 << 0, BS = 1 << 14, EXECUTE = 0, ACCESS = 3, INTERRUPT = 0x41, ICR_NMI = 0x4400 };
+#define DR6_NONE 0xffff0ff0ul
+#define WATCHED  (DATA_AREA + 0x100)
+#define APIC     0xfee00000ul
+
+static void watch(ulong address, unsigned rw)
+{
+    asm volatile("mov %0, %%dr0\n mov %1, %%dr6\n mov %2, %%dr7" ::"r"(address), "r"(DR6_NONE),
+                 "r"(0x401ul | (ulong)rw << 16));
+}
+
+static void unwatch(void)
+{
+    asm volatile("mov %0, %%dr7" ::"r"(0x400ul));
+}
+
+static ulong causes(void)
+{
+    ulong dr6;
+
+    asm volatile("mov %%dr6, %0" : "=r"(dr6));
+    return dr6 ^ DR6_NONE;
+}
+
+static volatile u32 *apic(u32 offset)
+{
+    return (volatile u32 *)(APIC + offset);
+}
+
+/* The snippet again from where it came to, RF as it was saved or set. */
+static const struct trap *go_on(const struct trap *trap, ulong flags)
+{
+    struct context c = trap->at;
+
+    c.flags |= flags;
+    return run(&c);
+}
+
+static void between(void)
+{
+    struct context c;
+    const struct trap *trap;
+
+    group("between two instructions");
+    *apic(0xf0) = 0x1ff;
+    *apic(0x310) = 0; /* this processor, by its ID */
+
+    /* Traps of the instruction before, then NMI: it comes at the first instruction of #DB's handler. */
+    c = kernel_context(CODE64("mov [rbx], eax\n nop"));
+    c.bx = APIC + 0x300;
+    c.ax = ICR_NMI;
+    c.flags |= FLAG_TF;
+    trap = run(&c);
+    expect_equal(trap->vector, NMI, "single-step before NMI: NMI");
+    expect_equal(trap->at.ip, trap_entry(DB), "single-step before NMI: at #DB's handler");
+    watch(APIC + 0x300, ACCESS);
+    c.flags &= ~(ulong)FLAG_TF;
+    trap = run(&c);
+    unwatch();
+    expect_equal(trap->vector, NMI, "a data breakpoint before NMI: NMI");
+    expect_equal(trap->at.ip, trap_entry(DB), "a data breakpoint before NMI: at #DB's handler");
+
+    /* NMI, then interrupts: both wait at the end of STI's shadow. */
+    c = kernel_context(CODE64("sti\n mov [rbx], eax\n nop"));
+    c.bx = APIC + 0x300;
+    c.ax = ICR_NMI;
+    *apic(0x300) = INTERRUPT;
+    trap = run(&c);
+    expect_trap(trap, FAULT_AT(NMI, 0, 3), "NMI before an interrupt");
+    expect_trap(go_on(trap, 0), FAULT(INTERRUPT, 0), "then the interrupt");
+    *apic(0xb0) = 0;
+
+    /* Traps before interrupts. */
+    c = kernel_context(CODE64("sti\n mov [rbx], eax\n nop"));
+    c.bx = WATCHED;
+    *apic(0x300) = INTERRUPT;
+    watch(WATCHED, ACCESS);
+    trap = run(&c);
+    expect_trap(trap, FAULT_AT(DB, 0, 3), "a data breakpoint before an interrupt");
+    expect_equal(causes(), B0, "a data breakpoint before an interrupt: DR6");
+    expect_trap(go_on(trap, 0), FAULT(INTERRUPT, 0), "then the interrupt");
+    *apic(0xb0) = 0;
+    unwatch();
+
+    /* NMI and interrupts before the execute breakpoint of the next instruction, which comes after them. */
+    c = kernel_context(CODE64("sti\n nop\n nop"));
+    *apic(0x300) = INTERRUPT;
+    watch(CODE_AREA + 2, EXECUTE);
+    trap = run(&c);
+    expect_trap(trap, FAULT_AT(INTERRUPT, 0, 2), "an interrupt before an execute breakpoint");
+    expect_equal(trap->at.flags & FLAG_RF, 0, "an interrupt before an execute breakpoint: RF");
+    *apic(0xb0) = 0;
+    expect_trap(go_on(trap, 0), FAULT(DB, 0), "then the execute breakpoint");
+    unwatch();
+    c = kernel_context(CODE64("mov [rbx], eax\n nop"));
+    c.bx = APIC + 0x300;
+    c.ax = ICR_NMI;
+    watch(CODE_AREA + 2, EXECUTE);
+    trap = run(&c);
+    expect_trap(trap, FAULT_AT(NMI, 0, 2), "NMI before an execute breakpoint");
+    expect_trap(go_on(trap, 0), FAULT(DB, 0), "then the execute breakpoint");
+    unwatch();
+
+    /* Traps before the faults of fetching the next instruction. */
+    c = user_context(CODE64("jmp rbx"));
+    c.bx = ABSENT;
+    c.flags |= FLAG_TF;
+    watch(0, EXECUTE);
+    trap = run(&c);
+    expect_equal(trap->vector, DB, "single-step before the fetch's #PF");
+    expect_equal(trap->at.ip, ABSENT, "single-step before the fetch's #PF: RIP");
+    expect_equal(causes(), BS, "single-step before the fetch's #PF: DR6");
+    expect_trap(go_on(trap, 0), FAULT(PF, ERROR_U), "then the fetch's #PF");
+    c = user_context(CODE64("jmp [rsi]"));
+    c.si = WATCHED;
+    *(u64 *)WATCHED = ABSENT;
+    watch(WATCHED, ACCESS);
+    trap = run(&c);
+    expect_equal(trap->vector, DB, "a data breakpoint before the fetch's #PF");
+    expect_equal(trap->at.ip, ABSENT, "a data breakpoint before the fetch's #PF: RIP");
+    unwatch();
+
+    /* An execute breakpoint before the faults of fetching, decoding and executing its instruction. */
+    c = user_context(CODE64("jmp rbx"));
+    c.bx = ABSENT;
+    watch(ABSENT, EXECUTE);
+    trap = run(&c);
+    expect_equal(trap->vector, DB, "an execute breakpoint before the fetch's #PF");
+    expect_equal(trap->at.ip, ABSENT, "an execute breakpoint before the fetch's #PF: RIP");
+    expect_trap(go_on(trap, FLAG_RF), FAULT(PF, ERROR_U), "then the fetch's #PF");
+    gdt[STACK / 8] = descriptor(CODE_AREA, 0, CODE_XR(3), FLAGS_D); /* one byte */
+    c = user_context(CODE32("nop\n nop"));
+    c.cs = STACK | 3;
+    c.ip = 0;
+    watch(CODE_AREA + 1, EXECUTE);
+    expect_trap(run(&c), FAULT_AT(DB, 0, 1), "an execute breakpoint before the limit's #GP");
+    struct code faults[] = {CODE64("ud2"), CODE64(".fill 16, 1, 0x66"), CODE64("mov eax, [rbx]"),
+                            CODE64("hlt")};
+    static const int vectors[] = {UD, GP, PF, GP};
+    for (unsigned i = 0; i < ARRAY_SIZE(faults); i++) {
+        c = user_context(faults[i]);
+        c.bx = ABSENT;
+        watch(CODE_AREA, EXECUTE);
+        trap = run(&c);
+        expect_trap(trap, FAULT(DB, 0), "an execute breakpoint before a fault, %u", i);
+        expect_equal(go_on(trap, FLAG_RF)->vector, vectors[i], "then the fault, %u", i);
+        unwatch();
+    }
+
+    /* A data breakpoint of an access that faults is none; one of another access of the instruction neither. */
+    struct code lost[] = {CODE64("mov eax, [rbx]"), CODE64("push qword ptr [rbx]"), CODE64("movsq")};
+    for (unsigned i = 0; i < ARRAY_SIZE(lost); i++) {
+        c = user_context(lost[i]);
+        c.bx = ABSENT;
+        c.si = WATCHED;
+        c.di = ABSENT;
+        watch(i < 2 ? ABSENT : WATCHED, ACCESS);
+        trap = run(&c);
+        expect_equal(trap->vector, PF, "a data breakpoint and #PF, %u", i);
+        expect_equal(causes(), 0, "a data breakpoint and #PF, %u: DR6", i);
+        unwatch();
+    }
+}
+
+/* Faults of one instruction. */
+static void within(void)
+{
+    struct {
+        const char *name;
+        struct code code;
+        int vector;
+        bool ts, intel; /* CR0.TS; on Intel's CPUs */
+    } rows[] = {
+        {"#UD before #NM", CODE64("lock\n fadd dword ptr [rbx]"), UD, true, false},
+        {"#NM before #PF", CODE64("fadd dword ptr [rbx]"), NM, true, false},
+        {"#NM before a bad address", CODE64("fadd dword ptr [rcx]"), NM, true, false},
+        {"#NM before #MF", CODE64("fadd st(0), st(1)"), NM, true, false},
+        {"#MF before #PF", CODE64("fadd dword ptr [rbx]"), MF, false, false},
+        {"#MF before a bad address", CODE64("fadd dword ptr [rcx]"), MF, false, false},
+        {"#NM before #PF, SSE", CODE64("movups xmm0, [rbx]"), NM, true, false},
+        {"#NM before a bad alignment", CODE64("movaps xmm0, [rbx + 1]"), NM, true, false},
+        {"#GP before #AC", CODE64("mov eax, [rcx + 1]"), GP, false, false},
+        {"#SS before #AC", CODE64("lea rbp, [rcx + 1]\n mov eax, [rbp]"), SS, false, false},
+        {"#AC before #PF", CODE64("mov eax, [rbx + 1]"), AC, false, true},
+        {"#AC before #PF, store", CODE64("mov [rbx + 1], eax"), AC, false, true},
+        {"#AC before #PF, over the page's end", CODE64("mov eax, [rbx - 1]"), AC, false, true},
+        {"#AC before #PF, push", CODE64("lea rsp, [rbx + 65]\n push rax"), AC, false, true},
+        {"#PF of an aligned address", CODE64("mov eax, [rbx + 4]"), PF, false, false},
+        {"#AC before #DE", CODE64("div dword ptr [rsi + 1]"), AC, false, false},
+    };
+    ulong cr0 = read_cr0(), cr4 = read_cr4();
+
+    group("within an instruction");
+    write_cr4(cr4 | CR4_OSFXSR);
+    for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+        static const u16 unmasked = 0x37b;
+        struct context c = user_context(rows[i].code);
+        const struct trap *trap;
+
+        if (rows[i].intel && cpu_is_amd())
+            continue;
+        c.bx = ABSENT;
+        c.cx = NOWHERE;
+        c.si = DATA_AREA;
+        c.dx = 0;
+        *(u64 *)DATA_AREA = 0;
+        c.flags |= FLAG_AC;
+        /* 1 / 0, which waits for the next x87 instruction. */
+        asm volatile("clts\n fninit\n fldcw %0\n fldz\n fld1\n fdiv %%st(1), %%st" ::"m"(unmasked));
+        write_cr0(cr0 | CR0_AM | CR0_NE | (rows[i].ts ? CR0_TS : 0));
+        trap = run(&c);
+        write_cr0(cr0 & ~(ulong)CR0_TS);
+        asm volatile("fninit");
+        write_cr0(cr0);
+        expect_equal(trap->vector, rows[i].vector, "%s", rows[i].name);
+    }
+    write_cr4(cr4);
+}
+
+/* ---- The end of 4 GiB ---- */
+
+/* EIP goes on at 0 there, and so does an instruction that lies over it (SDM 3B 22.33: no fault since the Pentium 4). */
+static void wrap(void)
+{
+    static u64 top[512] __attribute__((aligned(4096))), bottom[512] __attribute__((aligned(4096)));
+    u64 old_top = boot_pd[2047], old_bottom = boot_pd[0];
+    u8 *end = (u8 *)TEST_AREA + 0x10000, *begin = end + 0x1000;
+    struct {
+        const char *name;
+        struct code code;
+        unsigned before; /* bytes of it below 4 GiB */
+        ulong ax;
+    } rows[] = {
+        {"an instruction ends at 4 GiB", CODE32("mov eax, 0x11223344\n inc eax"), 5, 0x11223345},
+        {"an instruction lies over it", CODE32("mov eax, 0x11223344\n inc eax"), 2, 0x11223345},
+        {"a jump over it", CODE32("jmp 1f\n nop\n 1: mov eax, 7"), 2, 7},
+        {"jumps forth and back over it", CODE32("jmp 2f\n 1: mov eax, 9\n int 0x80\n 2: jmp 1b"), 9, 9},
+        {"CALL at it", CODE32("call 1f\n 1: pop eax"), 5, 0},
+    };
+
+    group("the end of 4 GiB");
+    for (ulong i = 0; i < 512; i++) {
+        top[i] = (ulong)end | 7;
+        bottom[i] = (i ? i << 12 : (ulong)begin) | 7;
+    }
+    boot_pd[2047] = (ulong)top | 7;
+    boot_pd[0] = (ulong)bottom | 7;
+    write_cr3(read_cr3());
+    for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+        for (unsigned tf = 0; tf < 2; tf++) {
+            struct context c = user_context(CODE64("nop"));
+            const struct trap *trap;
+
+            /* The two pages are one after the other in memory. */
+            place(rows[i].code, (ulong)begin - rows[i].before);
+            c.cs = SEL_UCODE32;
+            c.ip = (u32)-rows[i].before;
+            c.flags |= tf ? FLAG_TF : 0;
+            trap = run(&c);
+            while (tf && trap->vector == DB)
+                trap = go_on(trap, 0);
+            expect_equal(trap->vector, VECTOR_END, "%s, TF %u", rows[i].name, tf);
+            expect_equal(trap->at.ax, rows[i].ax, "%s, TF %u: EAX", rows[i].name, tf);
+        }
+    }
+    /* Data. */
+    struct context c = user_context(CODE32("mov eax, [ebx]\n mov [ebx], ecx"));
+    c.cs = SEL_UCODE32;
+    c.bx = 0xfffffffe;
+    c.cx = 0x55667788;
+    *(u32 *)(begin - 2) = 0x11223344;
+    expect_equal(run(&c)->at.ax, 0x11223344, "a load over it");
+    expect_equal(*(u32 *)(begin - 2), 0x55667788, "a store over it");
+    boot_pd[2047] = old_top;
+    boot_pd[0] = old_bottom;
+    write_cr3(read_cr3());
+}
+
 void test(void)
 {
     map();
@@ -315,4 +595,7 @@ void test(void)
     length();
     delivery();
     structures();
+    between();
+    within();
+    wrap();
 }

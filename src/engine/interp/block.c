@@ -534,7 +534,8 @@ static struct block *build(struct interp *c, struct code_at *at, u64 cs_base, u3
     b->page = BLOCK_NO_PAGE;
     b->page2 = BLOCK_NO_PAGE;
     lin = code_linear(c->mode, b->cs_base, b->rip);
-    limit_room = mode.code_size == X86_CODE64 ? UINT64_MAX : (u64)cs_limit - b->rip + 1;
+    limit_room =
+        mode.code_size == X86_CODE64 || cs_limit == UINT32_MAX ? UINT64_MAX : (u64)cs_limit - b->rip + 1;
     room = PAGE_SIZE - (lin & ~PAGE_MASK);
     if (room > limit_room)
         room = limit_room;
@@ -627,6 +628,10 @@ struct block *block_lookup(struct interp *c)
         j->block->cs_base == cs_base && j->block->cs_limit == cs_limit)
         return j->block;
     c->counters.lookups++;
+    if (!code64 && rip >> 32) { /* EIP goes on at 0 (SDM 3B 22.33) */
+        c->state->rip = (u32)rip;
+        return block_lookup(c);
+    }
     if (!code64 && rip > cs_limit)
         interp_fault(c, NULL, VEC_GP, 0);
     at.host = fetch_host(c, code_linear(c->mode, cs_base, rip), &at.mem, &at.mem_offset);

@@ -245,6 +245,8 @@ static void deliver_once(struct interp *c, const struct cell *i, enum event_kind
 {
     struct vcpu_state *s = c->state;
 
+    if (!vcpu_64bit(s))
+        rip = (u32)rip; /* 0 after an instruction that ended at 4 GiB */
     trace_event(c, kind, vector, error);
     if (kind == EVENT_EXCEPTION && vector == VEC_PF)
         s->cr2 = c->fault.address;

@@ -438,6 +438,8 @@ static enum engine_exit interp_run(struct vcpu *vcpu, u64 max_insns)
     interp_fp_leave(c);
     interp_debug_collect(c);
     s->rflags = interp_rflags(c);
+    if (!vcpu_64bit(s))
+        s->rip = (u32)s->rip; /* as block_lookup would have done it next */
     s->icount += (u64)(c->run_budget - c->left);
     c->run_budget = c->left = 0;
     return reason;
