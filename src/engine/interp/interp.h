@@ -214,12 +214,13 @@ struct interp {
         bool active;
         u8 size;
         u64 lin;
-        _Alignas(16) u8 data[64]; /* for CMPXCHG16B */
+        _Alignas(
+            16) u8 data[64]; /* for CMPXCHG16B; also where a vector that is loaded the slow way arrives */
     } bounce;
 
     bool undo_pop; /* POP to memory: a fault in its store restores RSP from undo_sp */
     u64 undo_sp;
-    bool gathered; /* a gather has loaded elements: a trap that is due takes the place of its fault */
+    bool gathered;   /* a gather has loaded elements: a trap that is due takes the place of its fault */
     bool undo_flags; /* repeated string instruction: a fault restores the flags from old_flags */
     u16 old_flags;
 

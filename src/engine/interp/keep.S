@@ -45,8 +45,11 @@
 
     .text
     keep interp_ea_slow
+    keep interp_aligned_ea_slow
     keep interp_load_slow
     keep interp_store_slow
+    keep interp_load_bytes
+    keep interp_store_bytes
     keep interp_rmw_slow
     keep interp_rmw_finish
     keep interp_push_slow

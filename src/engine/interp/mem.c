@@ -61,6 +61,18 @@ u64 interp_ea_slow(struct interp *c, const struct cell *i, unsigned size, enum m
     return interp_linear(c, i, i->seg, offset, size, access);
 }
 
+u64 interp_aligned_ea_slow(struct interp *c, const struct cell *i, unsigned size, enum mem_access access)
+{
+    u64 offset = interp_ea_offset(c, i), lin;
+
+    if ((c->mode & MODE_CODE_MASK) != MODE_CODE64 && (c->state->seg[i->seg].base + offset) & (size - 1))
+        raise_gp(c, i, 0);
+    lin = interp_linear(c, i, i->seg, offset, size, access);
+    if (lin & (size - 1))
+        raise_gp(c, i, 0);
+    return lin;
+}
+
 /* ---- page walks (SDM 3A 4.3 to 4.7) ---- */
 
 enum {

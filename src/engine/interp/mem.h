@@ -39,6 +39,9 @@ enum mem_access { MEM_READ, MEM_WRITE, MEM_EXEC };
 /* Linear address of the memory operand: segment checks for `size` bytes of `access`, raising #GP(0) or #SS(0). */
 u64 interp_ea_slow(struct interp *c, const struct cell *i, unsigned size, enum mem_access access);
 
+/* The same for an operand that has to be aligned to its size: #GP(0), before the segment's limit is looked at. */
+u64 interp_aligned_ea_slow(struct interp *c, const struct cell *i, unsigned size, enum mem_access access);
+
 static ALWAYS_INLINE u64 interp_ea(struct vcpu_state *s, struct interp *c, const struct cell *i,
                                    unsigned size, enum mem_access access)
 {
@@ -109,7 +112,17 @@ static ALWAYS_INLINE void load_bytes(struct interp *c, const struct cell *i, u64
     if (likely(e->tag_read == ((lin + size - 1) & PAGE_MASK)))
         memcpy(to, (const void *)(uintptr_t)(lin + e->addend), size);
     else
-        interp_load_bytes(c, i, lin, to, size);
+        KEEP_CALL(interp_load_bytes, c, i, lin, (uintptr_t)to, size);
+}
+/* 16 bytes into a register: what has no address of its own needs no stack frame. */
+static ALWAYS_INLINE xmm load128(struct interp *c, const struct cell *i, u64 lin)
+{
+    const struct tlb_entry *e = tlb_slot(c->tlb, lin);
+
+    if (likely(e->tag_read == ((lin + 15) & PAGE_MASK)))
+        return *(const volatile xmm_unaligned *)(uintptr_t)(lin + e->addend);
+    KEEP_CALL(interp_load_bytes, c, i, lin, (uintptr_t)c->bounce.data, 16);
+    return *(const xmm *)c->bounce.data;
 }
 static ALWAYS_INLINE void store_bytes(struct interp *c, const struct cell *i, u64 lin, const void *from,
                                       unsigned size)
@@ -119,7 +132,7 @@ static ALWAYS_INLINE void store_bytes(struct interp *c, const struct cell *i, u6
     if (likely(e->tag_write == ((lin + size - 1) & PAGE_MASK)))
         memcpy((void *)(uintptr_t)(lin + e->addend), from, size);
     else
-        interp_store_bytes(c, i, lin, from, size);
+        KEEP_CALL(interp_store_bytes, c, i, lin, (uintptr_t)from, size);
 }
 
 /*

@@ -52,12 +52,20 @@ static ALWAYS_INLINE xmm avx_load(struct vcpu_state *s, struct interp *c, const 
 {
     return bytes == 16 ? sse_load_unaligned(s, c, i) : sse_load(s, c, i, bytes);
 }
+static ALWAYS_INLINE struct ymm load256(struct interp *c, const struct cell *i, u64 lin)
+{
+    const struct tlb_entry *e = tlb_slot(c->tlb, lin);
+    const volatile xmm_unaligned *from = (const volatile xmm_unaligned *)(uintptr_t)(lin + e->addend);
+
+    if (unlikely(e->tag_read != ((lin + 31) & PAGE_MASK))) {
+        from = (const volatile xmm_unaligned *)c->bounce.data;
+        KEEP_CALL(interp_load_bytes, c, i, lin, (uintptr_t)from, 32);
+    }
+    return (struct ymm){from[0], from[1]};
+}
 static ALWAYS_INLINE struct ymm avx_load_ymm(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
-    struct ymm v;
-
-    load_bytes(c, i, interp_ea(s, c, i, 32, MEM_READ), &v, 32);
-    return v;
+    return load256(c, i, interp_ea(s, c, i, 32, MEM_READ));
 }
 /* The destination before the instruction, for those that have it as an operand. */
 static ALWAYS_INLINE xmm avx_old(const struct vcpu_state *s, const struct cell *i, unsigned lane)

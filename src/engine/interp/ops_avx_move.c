@@ -7,13 +7,6 @@
 
 AVX_SHAPE(move, b)
 
-static ALWAYS_INLINE struct ymm load_aligned_ymm(struct vcpu_state *s, struct interp *c, const struct cell *i)
-{
-    struct ymm v;
-
-    load_bytes(c, i, sse_aligned_ea(s, c, i, 32, MEM_READ), &v, 32);
-    return v;
-}
 static void load_aligned_128_m(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
     ymm_set_low(s, i->reg, sse_load(s, c, i, 16));
@@ -21,7 +14,7 @@ static void load_aligned_128_m(struct vcpu_state *s, struct interp *c, const str
 }
 static void load_aligned_256_m(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
-    ymm_set(s, i->reg, load_aligned_ymm(s, c, i));
+    ymm_set(s, i->reg, load256(c, i, sse_aligned_ea(s, c, i, 32, MEM_READ)));
     NEXT;
 }
 static void move_back_128_r(struct vcpu_state *s, struct interp *c, const struct cell *i)
@@ -58,7 +51,7 @@ static void vzeroupper(struct vcpu_state *s, struct interp *c, const struct cell
     unsigned count = (c->mode & MODE_CODE_MASK) == MODE_CODE64 ? 16 : 8;
 
     for (unsigned n = 0; n < count; n++)
-        ymm_set_low(s, n, xmm_get(s, n));
+        *(xmm_unaligned *)(s->vec[n] + 16) = (xmm){0, 0};
     NEXT;
 }
 static void vzeroall(struct vcpu_state *s, struct interp *c, const struct cell *i)

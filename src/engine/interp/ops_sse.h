@@ -63,39 +63,30 @@ static inline xmm xmm_shift_left_bytes(xmm v, unsigned n)
     return n > 15 ? (xmm){0, 0} : xmm_bytes_from((xmm){0, 0}, v, 16 - n);
 }
 
-/* Address of an operand of 16 or 32 bytes that has to be aligned (SDM 2 table 2-21, type 4; VEX forms of type 1), before
-   the segment's limit is looked at. */
+/* Address of an operand of 16 or 32 bytes that has to be aligned (SDM 2 table 2-21, type 4; VEX forms of type 1). */
 static ALWAYS_INLINE u64 sse_aligned_ea(struct vcpu_state *s, struct interp *c, const struct cell *i,
                                         unsigned bytes, enum mem_access access)
 {
+    unsigned limited = i->flags & (CELL_ADDR32 | CELL_ADDR16);
     u64 lin;
 
-    if ((c->mode & MODE_CODE_MASK) != MODE_CODE64 &&
-        (s->seg[i->seg].base + interp_ea_offset(c, i)) & (bytes - 1))
-        raise_gp(c, i, 0);
+    if (unlikely(!(i->flags & CELL_PLAIN_EA) && limited && limited != CELL_FLAT32))
+        return KEEP_CALL(interp_aligned_ea_slow, c, i, (u64)bytes, access, 0);
     lin = interp_ea(s, c, i, bytes, access);
-
     if (unlikely(lin & (bytes - 1)))
         raise_gp(c, i, 0);
     return lin;
 }
 static ALWAYS_INLINE xmm sse_load_unaligned(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
-    xmm v;
-
-    load_bytes(c, i, interp_ea(s, c, i, 16, MEM_READ), &v, 16);
-    return v;
+    return load128(c, i, interp_ea(s, c, i, 16, MEM_READ));
 }
 /* A source operand of 16 (aligned), 8, 4, 2 or 1 bytes (the rest zero). */
 static ALWAYS_INLINE xmm sse_load(struct vcpu_state *s, struct interp *c, const struct cell *i,
                                   unsigned bytes)
 {
-    xmm v;
-
-    if (bytes == 16) {
-        load_bytes(c, i, sse_aligned_ea(s, c, i, 16, MEM_READ), &v, 16);
-        return v;
-    }
+    if (bytes == 16)
+        return load128(c, i, sse_aligned_ea(s, c, i, 16, MEM_READ));
     if (bytes == 8)
         return xmm_from64(load64(c, i, interp_ea(s, c, i, 8, MEM_READ)));
     if (bytes == 4)
