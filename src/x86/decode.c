@@ -22,6 +22,7 @@ struct decoder {
     u8 rex;
     u8 prefix; /* answer to X86_BY_PREFIX */
     u8 map;
+    bool refused;   /* VEX after a prefix that it does not take, or with a map that there is not */
     bool vvvv_used; /* VEX.vvvv is not 1111b, all four bits of it in every mode */
     struct x86_insn *insn;
 };
@@ -93,8 +94,7 @@ static bool read_prefixes(struct decoder *d)
 static enum x86_decode_result read_vex(struct decoder *d, bool three_bytes)
 {
     struct x86_insn *insn = d->insn;
-    if (d->rex || (insn->prefixes & (X86_PFX_66 | X86_PFX_REP | X86_PFX_REPNE | X86_PFX_LOCK)))
-        return X86_DECODE_INVALID;
+    d->refused = d->rex || (insn->prefixes & (X86_PFX_66 | X86_PFX_REP | X86_PFX_REPNE | X86_PFX_LOCK));
     u64 first, last;
     u8 map = 1;
     if (!fetch(d, 1, &first))
@@ -102,14 +102,15 @@ static enum x86_decode_result read_vex(struct decoder *d, bool three_bytes)
     d->rex = ~first >> 5 & REX_R;
     last = first;
     if (three_bytes) {
+        map = first & 0x1f;
+        if (!(map & 3)) /* Intel's mostly know after this byte */
+            return X86_DECODE_INVALID;
         if (!fetch(d, 1, &last))
             return out_of_bytes(d);
-        map = first & 0x1f;
         d->rex = (~first >> 5 & (REX_R | REX_X | REX_B)) | (last >> 4 & REX_W);
     }
-    if (map < 1 || map > 3)
-        return X86_DECODE_INVALID;
-    d->map = X86_MAP_VEX0F + map - 1;
+    d->refused |= map > 3;
+    d->map = X86_MAP_VEX0F + (map & 3) - 1;
     d->prefix = last & 3;
     insn->vex_l = last >> 2 & 1;
     insn->vvvv = ~last >> 3 & 15;
@@ -190,6 +191,29 @@ static const struct x86_row *find_row(const struct decoder *d, enum x86_decode_r
     }
     *result = X86_DECODE_INVALID;
     return ref ? &x86_rows[ref & ~X86_REF_ROW] : NULL;
+}
+
+/* How many answers a question has. */
+static unsigned answers(enum x86_question question)
+{
+    switch (question) {
+    case X86_BY_MODE:
+    case X86_BY_PREFIX: return 4;
+    case X86_BY_REG:
+    case X86_BY_RM: return 8;
+    default: return 2;
+    }
+}
+
+/* Any row of a tree, or NULL. */
+static const struct x86_row *any_row(u16 ref)
+{
+    const struct x86_row *row = NULL;
+    if (ref & X86_REF_ROW)
+        return &x86_rows[ref & ~X86_REF_ROW];
+    for (unsigned n = 0; ref && !row && n < answers(x86_trees[ref]); n++)
+        row = any_row(x86_trees[ref + 1 + n]);
+    return row;
 }
 
 static void default_segment(struct x86_insn *insn, u8 segment)
@@ -335,6 +359,46 @@ static bool read_immediates(struct decoder *d, enum x86_immediate kind)
     return true;
 }
 
+/* Opcodes of 0F that have no form at all: these end there; after 39 and 3B..3F comes one more opcode byte, as after 38 and
+   3A, but not with VEX; the others have a ModRM byte. */
+static bool undefined_ends(const struct decoder *d, u8 opcode)
+{
+    return (d->map == X86_MAP_VEX0F && opcode >= 0x38 && opcode <= 0x3f) || opcode == 0x04 ||
+           opcode == 0x0a || opcode == 0x0c || opcode == 0x0e || opcode == 0x0f ||
+           (opcode >= 0x24 && opcode <= 0x27) || opcode == 0x36;
+}
+static bool undefined_escapes(u8 opcode)
+{
+    return opcode == 0x39 || (opcode >= 0x3b && opcode <= 0x3f);
+}
+
+/*
+ * What is no instruction has a length, too: CPUs find it as they do for the opcode's other forms, and fetch that much before
+ * they raise #UD (found on Intel's; tests/insn/lengths.c). False: the bytes end in it.
+ */
+static bool skip_undefined(struct decoder *d)
+{
+    static const struct x86_row modrm = {.flags = X86_ROW_MODRM};
+    static const struct x86_row modrm_ib = {.flags = X86_ROW_MODRM, .immediate = X86_IMM_IB};
+    u8 opcode = d->insn->opcode,
+       legacy = d->map < X86_MAP_VEX0F ? d->map : d->map - X86_MAP_VEX0F + X86_MAP_0F;
+    const struct x86_row *like = any_row(x86_roots[d->map][opcode]);
+    u64 third;
+    if (!like)
+        like = any_row(x86_roots[legacy][opcode]);
+    if (!like && (legacy == X86_MAP_ONE || (legacy == X86_MAP_0F && undefined_ends(d, opcode))))
+        return true;
+    if (!like && d->map == X86_MAP_0F && undefined_escapes(opcode)) {
+        if (!fetch(d, 1, &third))
+            return false;
+        like = opcode < 0x3e && opcode != 0x3b ? &modrm : &modrm_ib;
+    }
+    if (!like)
+        like = legacy == X86_MAP_0F3A ? &modrm_ib : &modrm;
+    d->insn->operand_size = operand_size(d, like->size);
+    return (!(like->flags & X86_ROW_MODRM) || read_modrm(d, like)) && read_immediates(d, like->immediate);
+}
+
 /* Rules that no row of the table states: which combinations of a whole instruction are #UD. */
 static bool combination_valid(const struct decoder *d, const struct x86_row *row)
 {
@@ -352,7 +416,7 @@ static bool combination_valid(const struct decoder *d, const struct x86_row *row
         return false;
     if (insn->prefixes & X86_PFX_LOCK && !(row->flags & X86_ROW_LOCKABLE && insn->is_mem))
         return false;
-    if (d->vvvv_used && !(row->flags & X86_ROW_VVVV))
+    if (d->refused || (d->vvvv_used && !(row->flags & X86_ROW_VVVV)))
         return false;
     if (row->flags & X86_ROW_VSIB) {
         /* A SIB byte with the vector index; destination, mask and index are three registers (SDM 2A 2.3.12). */
@@ -374,7 +438,7 @@ static enum x86_decode_result decode(struct decoder *d)
         return result;
     const struct x86_row *row = find_row(d, &result);
     if (!row)
-        return result;
+        return result == X86_DECODE_INVALID && !skip_undefined(d) ? out_of_bytes(d) : result;
     insn->operand_size = operand_size(d, row->size);
     if (row->flags & X86_ROW_OPCODE_REGISTER)
         insn->reg = insn->rm = (insn->opcode & 7) | (d->rex & REX_B ? 8 : 0);

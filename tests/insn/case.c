@@ -59,8 +59,11 @@ bool case_decode(struct insn_case *test)
 {
     struct x86_decode_mode mode = {test->mode, false};
 
-    return x86_decode(&mode, test->code, test->length, &test->insn) == X86_DECODE_OK &&
-           test->insn.length == test->length;
+    if (x86_decode(&mode, test->code, test->length, &test->insn) == X86_DECODE_OK &&
+        test->insn.length == test->length)
+        return true;
+    test->insn.op = OP_INVALID;
+    return false;
 }
 
 bool x86_is_prefix(u8 byte, u8 mode)
@@ -75,4 +78,14 @@ bool x86_is_prefix(u8 byte, u8 mode)
 u64 case_register_mask(const struct insn_case *test, unsigned n)
 {
     return test->mode == X86_CODE64 ? UINT64_MAX : case_stack16(test) && n == RSP ? 0xffff : 0xffffffff;
+}
+
+/* The registers hold zeros and places in the data window, so only addresses of its own can lead anywhere else; and FS to the
+   thread's data. */
+bool case_is_harmless(const struct insn_case *test)
+{
+    const struct x86_insn *n = &test->insn;
+
+    return !(x86_ops[n->op].attributes & X86_OP_BRANCH) && !(n->is_mem && n->disp) &&
+           !(test->mode == X86_CODE64 && n->segment == SEG_FS);
 }

@@ -233,7 +233,8 @@ void guest_run(struct guest *g, const struct insn_case *test, struct insn_outcom
     struct vcpu_state *s = &g->vcpu->state;
     u64 code = case_segment(test, SEG_CS).base + test->in.rip - CODE_BASE, target;
 
-    memory_poke(&g->vm->memory, PHYS_CODE + code, test->code, test->length);
+    memory_poke(&g->vm->memory, PHYS_CODE + code, test->code,
+                code + test->length > CODE_SIZE ? CODE_SIZE - code : test->length);
     memcpy(g->host + PHYS_DATA, test->data, DATA_WRITABLE);
     g->base.icount = s->icount;
     *s = g->base;

@@ -14,6 +14,7 @@
  *   text.c       cases as text, read and written
  *   compare.c    what differs between two outcomes
  *   shrink.c     from a failing case to a minimal one
+ *   lengths.c    instructions at the end of the mapped code, and too long ones
  *   test_insn.c  runs them all, reports the rows that have no case; runs one case again by hand
  */
 #ifndef TESTS_INSN_H
@@ -98,6 +99,8 @@ enum { VECTOR_TIMEOUT = 256 };
 /* Find the row of the bytes. false: there is none, or it is longer or shorter. */
 bool case_decode(struct insn_case *test);
 bool x86_is_prefix(u8 byte, u8 mode);
+/* In the state that text.c knows as usual, executes without touching what is not ours. */
+bool case_is_harmless(const struct insn_case *test);
 /* What of a general register counts. */
 u64 case_register_mask(const struct insn_case *test, unsigned n);
 /* A segment register of the case. The base is what counts in the mode. */
@@ -234,5 +237,13 @@ unsigned outcome_compare(const struct insn_case *test, const struct insn_outcome
 void print_bytes(const u8 *p, unsigned n);
 /* Simplify a case as long as `holds` is true of it. */
 void shrink(struct insn_case *test, bool (*holds)(const struct insn_case *test, void *opaque), void *opaque);
+
+/* ---- lengths (lengths.c) ---- */
+
+/* About `count` instructions; `run` runs a case in both legs and tells whether they agree. */
+bool lengths_agree(u64 seed, u64 count, bool (*run)(const struct insn_case *test));
+/* Zydis knows another length of the row, or the host may execute bytes that neither decoder knows. */
+bool length_excluded(u16 op);
+bool invalid_excluded(const struct x86_insn *insn, bool truncated);
 
 #endif

@@ -224,12 +224,13 @@ static void make_frame(const struct insn_case *test)
 void native_run(const struct insn_case *test, struct insn_outcome *out)
 {
     static unsigned runs;
-    u8 *code = native.code + (case_segment(test, SEG_CS).base + test->in.rip - CODE_BASE);
+    u64 at = case_segment(test, SEG_CS).base + test->in.rip - CODE_BASE;
+    unsigned length = at + test->length > CODE_SIZE ? (unsigned)(CODE_SIZE - at) : test->length;
     unsigned data = case_segment(test, SEG_DS).selector, gs = case_segment(test, SEG_GS).selector;
 
     if (!(runs++ % 1024))
         set_timer(TIMEOUT_SECONDS);
-    memcpy(code, test->code, test->length);
+    memcpy(native.code + at, test->code, length);
     memcpy((void *)(u64)DATA_BASE, test->data, DATA_WRITABLE);
     make_frame(test);
     native.out = out;
@@ -242,5 +243,5 @@ void native_run(const struct insn_case *test, struct insn_outcome *out)
                      : "rax", "memory");
     }
     out->data = (const u8 *)(u64)DATA_BASE;
-    memset(code, 0xcc, test->length);
+    memset(native.code + at, 0xcc, length);
 }
