@@ -180,11 +180,11 @@ static ALWAYS_INLINE xmm avx_is4(const struct vcpu_state *s, const struct interp
 #define AVX_JOIN_LOW(r) ((xmm){(r).lo[0], (r).hi[0]})
 #define AVX_FLOAT_NARROW_256(name, expression, tiny)                                                         \
     FLOAT_HANDLER(name##_256_r, struct ymm y = ymm_get(s, i->rm), r; xmm v; fp_begin(c);                     \
-                  r = AVX_LANES(y, y, expression); v = AVX_JOIN_LOW(r); fp_end(c, i, v, FP_TINY_##tiny);     \
-                  ymm_set_low(s, i->reg, v); NEXT;)                                                          \
+                  r = AVX_LANES(y, y, expression); fp_end_lanes_of(c, i, r, FP_TINY_##tiny, y, y, y);        \
+                  v = AVX_JOIN_LOW(r); ymm_set_low(s, i->reg, v); NEXT;)                                     \
     FLOAT_HANDLER(name##_256_m, struct ymm y = avx_load_ymm(s, c, i), r; xmm v; fp_begin(c);                 \
-                  r = AVX_LANES(y, y, expression); v = AVX_JOIN_LOW(r); fp_end(c, i, v, FP_TINY_##tiny);     \
-                  ymm_set_low(s, i->reg, v); NEXT;)
+                  r = AVX_LANES(y, y, expression); fp_end_lanes_of(c, i, r, FP_TINY_##tiny, y, y, y);        \
+                  v = AVX_JOIN_LOW(r); ymm_set_low(s, i->reg, v); NEXT;)
 
 /* Both lengths. */
 #define AVX_SHAPE(name, expression) AVX_SHAPE_128(name, 16, expression) AVX_SHAPE_256(name, expression)
