@@ -95,6 +95,7 @@ static void exceptions(void)
         /* And these are, with CPL 0. */
         {"SMSW", CODE16("smsw ax"), END},
         {"CLTS", CODE16("clts"), END},
+        {"STAC, CLAC", CODE16("stac\n clac"), cpu_has(CPU_SMAP) ? END : FAULT(UD, 0)},
         {"SGDT, SIDT", CODE16("sgdt [bx]\n sidt [bx]"), END},
         {"CLI, STI", CODE16("sti\n cli"), END},
         {"MOV from CR0", CODE16("mov eax, cr0"), END},

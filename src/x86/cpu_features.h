@@ -40,7 +40,7 @@ enum cpuid_register { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
     F(FXSR, "fxsr", 1, 0, EDX, 24, DONE)                                                                     \
     F(SSE, "sse", 1, 0, EDX, 25, DONE)                                                                       \
     F(SSE2, "sse2", 1, 0, EDX, 26, DONE)                                                                     \
-    F(SS, "ss", 1, 0, EDX, 27, LATER)                                                                        \
+    F(SS, "ss", 1, 0, EDX, 27, DONE)                                                                         \
     F(HT, "ht", 1, 0, EDX, 28, DONE)                                                                         \
     /* leaf 1, ECX */                                                                                        \
     F(SSE3, "sse3", 1, 0, ECX, 0, DONE)                                                                      \
@@ -93,12 +93,13 @@ enum cpuid_register { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
     F(VPCLMULQDQ, "vpclmulqdq", 7, 0, ECX, 10, DONE)                                                         \
     F(LA57, "la57", 7, 0, ECX, 16, DONE)                                                                     \
     F(RDPID, "rdpid", 7, 0, ECX, 22, DONE)                                                                   \
-    F(MOVDIRI, "movdiri", 7, 0, ECX, 27, LATER)                                                              \
-    F(MOVDIR64B, "movdir64b", 7, 0, ECX, 28, LATER)                                                          \
+    F(CLDEMOTE, "cldemote", 7, 0, ECX, 25, DONE)                                                             \
+    F(MOVDIRI, "movdiri", 7, 0, ECX, 27, DONE)                                                               \
+    F(MOVDIR64B, "movdir64b", 7, 0, ECX, 28, DONE)                                                           \
     F(PKS, "pks", 7, 0, ECX, 31, DONE)                                                                       \
     /* leaf 7, EDX; leaf 7.1 */                                                                              \
     F(FSRM, "fsrm", 7, 0, EDX, 4, DONE)                                                                      \
-    F(SERIALIZE, "serialize", 7, 0, EDX, 14, LATER)                                                          \
+    F(SERIALIZE, "serialize", 7, 0, EDX, 14, DONE)                                                           \
     F(SPEC_CTRL, "spec_ctrl", 7, 0, EDX, 26, DONE)                                                           \
     F(ARCH_CAPABILITIES, "arch_capabilities", 7, 0, EDX, 29, DONE)                                           \
     F(AVX_VNNI, "avx_vnni", 7, 1, EAX, 4, DONE)                                                              \
@@ -112,7 +113,7 @@ enum cpuid_register { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
     F(SYSCALL, "syscall", 0x80000001, 0, EDX, 11, DONE)                                                      \
     F(NX, "nx", 0x80000001, 0, EDX, 20, DONE)                                                                \
     F(MMXEXT, "mmxext", 0x80000001, 0, EDX, 22, DONE)                                                        \
-    F(FXSR_OPT, "fxsr_opt", 0x80000001, 0, EDX, 25, LATER)                                                   \
+    F(FXSR_OPT, "fxsr_opt", 0x80000001, 0, EDX, 25, DONE)                                                    \
     F(PDPE1GB, "pdpe1gb", 0x80000001, 0, EDX, 26, DONE)                                                      \
     F(RDTSCP, "rdtscp", 0x80000001, 0, EDX, 27, DONE)                                                        \
     F(LM, "lm", 0x80000001, 0, EDX, 29, DONE)                                                                \
@@ -126,9 +127,9 @@ enum cpuid_register { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
     F(MWAITX, "mwaitx", 0x80000001, 0, ECX, 29, LATER)                                                       \
     /* leaves 80000007h and 80000008h */                                                                     \
     F(INVARIANT_TSC, "constant_tsc", 0x80000007, 0, EDX, 8, DONE)                                            \
-    F(CLZERO, "clzero", 0x80000008, 0, EBX, 0, LATER)                                                        \
-    F(RDPRU, "rdpru", 0x80000008, 0, EBX, 4, LATER)                                                          \
-    F(WBNOINVD, "wbnoinvd", 0x80000008, 0, EBX, 9, LATER)
+    F(CLZERO, "clzero", 0x80000008, 0, EBX, 0, DONE)                                                         \
+    F(RDPRU, "rdpru", 0x80000008, 0, EBX, 4, DONE)                                                           \
+    F(WBNOINVD, "wbnoinvd", 0x80000008, 0, EBX, 9, DONE)
 
 /* X86_FEATURE_NONE: an instruction that every CPU has. */
 enum x86_feature {

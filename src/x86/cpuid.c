@@ -67,9 +67,10 @@ static const u8 amd_only[] = {X86_FEATURE_MMXEXT, X86_FEATURE_FXSR_OPT, X86_FEAT
                               X86_FEATURE_SSE4A,  X86_FEATURE_TOPOEXT,  X86_FEATURE_MWAITX,
                               X86_FEATURE_CLZERO, X86_FEATURE_RDPRU,    X86_FEATURE_SVM};
 static const u8 intel_only[] = {
-    X86_FEATURE_SPEC_CTRL, X86_FEATURE_ARCH_CAPABILITIES, X86_FEATURE_VMX,
-    X86_FEATURE_SMX,       X86_FEATURE_TSC_DEADLINE,      X86_FEATURE_TSC_ADJUST,
-    X86_FEATURE_PKS,       X86_FEATURE_FDP_EXCPTN_ONLY,   X86_FEATURE_ZERO_FCS_FDS};
+    X86_FEATURE_SPEC_CTRL,    X86_FEATURE_ARCH_CAPABILITIES, X86_FEATURE_VMX,         X86_FEATURE_SMX,
+    X86_FEATURE_TSC_DEADLINE, X86_FEATURE_TSC_ADJUST,        X86_FEATURE_PKS,         X86_FEATURE_SS,
+    X86_FEATURE_WAITPKG,      X86_FEATURE_MOVDIRI,           X86_FEATURE_MOVDIR64B,   X86_FEATURE_SERIALIZE,
+    X86_FEATURE_CLDEMOTE,     X86_FEATURE_FDP_EXCPTN_ONLY,   X86_FEATURE_ZERO_FCS_FDS};
 
 /* ---- Models ---- */
 
@@ -537,6 +538,8 @@ static void leaf_extended(const struct cpu_model *model, const struct cpuid_inpu
             out[CPUID_EAX] = 36 | 32 << 8;
         if (model->amd)
             out[CPUID_ECX] = id_bits(in->vcpus) << 12 | ((in->vcpus - 1) & 0xff);
+        if (model->has[X86_FEATURE_RDPRU])
+            out[CPUID_EDX] = 1 << 16; /* the highest register of RDPRU: APERF */
         break;
     case 0x8000001d:
         if (model->has[X86_FEATURE_TOPOEXT])

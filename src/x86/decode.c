@@ -442,7 +442,8 @@ static enum x86_decode_result decode(struct decoder *d)
     insn->operand_size = operand_size(d, row->size);
     if (row->flags & X86_ROW_OPCODE_REGISTER)
         insn->reg = insn->rm = (insn->opcode & 7) | (d->rex & REX_B ? 8 : 0);
-    if (row->flags & X86_ROW_MODRM && !read_modrm(d, row))
+    bool bare = d->amd && row->op == OP_UD0_Gv_Ev; /* AMD's UD0 has no ModRM (APM 3) */
+    if (row->flags & X86_ROW_MODRM && !bare && !read_modrm(d, row))
         return out_of_bytes(d);
     if (!read_immediates(d, row->immediate))
         return out_of_bytes(d);

@@ -488,6 +488,29 @@ HANDLER(pause) /* a spinning vCPU gives its turn away */
         OP_POP_##NAME, 0, ANY_SIZE(pop_##NAME), NO_FORM                                                      \
     }
 
+/* ---- whole lines, and stores past the caches (which are not there) ---- */
+
+static void movdir64b(struct vcpu_state *s, struct interp *c, const struct cell *i)
+{
+    u64 to, offset = get_sized(s, i->reg, cell_address_size(i));
+    u8 line[64];
+
+    interp_load_bytes(c, i, interp_ea(s, c, i, 64, MEM_READ), line, 64);
+    to = interp_linear(c, i, SEG_ES, offset, 64, MEM_WRITE);
+    if (to & 63)
+        raise_gp(c, i, 0);
+    store_bytes(c, i, to, line, 64);
+    NEXT;
+}
+static void clzero(struct vcpu_state *s, struct interp *c, const struct cell *i)
+{
+    static const u8 zeros[64];
+    u64 offset = get_sized(s, RAX, cell_address_size(i));
+
+    store_bytes(c, i, interp_linear(c, i, i->seg, offset, 1, MEM_WRITE) & ~63ull, zeros, 64);
+    NEXT;
+}
+
 const struct interp_row interp_move_rows[] = {
     {OP_MOV_Eb_Gb, ROW_REG8 | ROW_RM8, ANY_SIZE(mov_er_gr8), ANY_SIZE(mov_em_gr8)},
     {OP_MOV_Ev_Gv, 0, BY_SIZE(mov_er_gr), BY_SIZE(mov_em_gr)},
@@ -502,6 +525,9 @@ const struct interp_row interp_move_rows[] = {
     {OP_MOV_Ob_AL, 0, ANY_SIZE(mov_moffs_acc8), ANY_SIZE(mov_moffs_acc8)},
     {OP_MOV_Ov_rAX, 0, BY_SIZE(mov_moffs_acc), BY_SIZE(mov_moffs_acc)},
     {OP_MOVNTI_My_Gy, 0, NO_FORM, {NULL, mov_em_gr32, mov_em_gr64}},
+    {OP_MOVDIRI_My_Gy, 0, NO_FORM, {NULL, mov_em_gr32, mov_em_gr64}},
+    {OP_MOVDIR64B_Gv_M, 0, NO_FORM, ANY_SIZE(movdir64b)},
+    {OP_CLZERO, 0, ANY_SIZE(clzero), NO_FORM},
     {OP_LEA_Gv_M, 0, NO_FORM, BY_SIZE(lea)},
     {OP_XCHG_Eb_Gb, ROW_REG8 | ROW_RM8, ANY_SIZE(xchg_er_gr8), ANY_SIZE(xchg_em_gr8)},
     {OP_XCHG_Ev_Gv, 0, BY_SIZE(xchg_er_gr), BY_SIZE(xchg_em_gr)},

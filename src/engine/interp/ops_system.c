@@ -195,7 +195,7 @@ HANDLER(popf)
 
 HANDLER(clac)
 {
-    if (!vcpu_protected(s) || c->cpl)
+    if (c->cpl)
         raise_ud(c, i);
     s->rflags &= ~(u64)FLAG_AC;
     c->tlb = c->tlbs[TLB_SUPER];
@@ -203,7 +203,7 @@ HANDLER(clac)
 }
 HANDLER(stac)
 {
-    if (!vcpu_protected(s) || c->cpl)
+    if (c->cpl)
         raise_ud(c, i);
     s->rflags |= FLAG_AC;
     c->tlb = c->tlbs[TLB_SUPER_AC];
@@ -717,6 +717,22 @@ HANDLER(rdpid)
     s->gpr[i->rm] = (u32)s->tsc_aux;
     NEXT;
 }
+/* AMD's. The clocks of RDPRU's registers 0 (MPERF) and 1 (APERF) are that of the TSC, and never stand still. */
+HANDLER(rdpru)
+{
+    u32 n = get32(s, RCX);
+    u64 value = 0;
+
+    if (c->cpl && (s->cr4 & CR4_TSD))
+        raise_ud(c, i);
+    c->cell = i;
+    if (n < 2)
+        value = vcpu_tsc(c->vcpu);
+    set32(s, RAX, (u32)value);
+    set32(s, RDX, (u32)(value >> 32));
+    c->flags = n < 2 ? PACKED_CF : 0;
+    NEXT;
+}
 HANDLER(rdpmc) /* no counters are offered */
 {
     raise_gp(c, i, 0);
@@ -962,6 +978,11 @@ HANDLER(fence)
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     NEXT;
 }
+HANDLER(serialize) /* all before it is done, and the fetch begins anew */
+{
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    END_LOOP_NEXT;
+}
 HANDLER(monitor)
 {
     u64 offset = get_sized(s, RAX, cell_address_size(i));
@@ -1041,6 +1062,7 @@ const struct interp_row interp_system_rows[] = {
     REG_ONLY(OP_RDTSCP, rdtscp),
     REG_ONLY(OP_RDPID_Ry, rdpid),
     REG_ONLY(OP_RDPMC, rdpmc),
+    REG_ONLY(OP_RDPRU, rdpru),
     REG_ONLY(OP_CPUID, cpuid),
     REG_ONLY(OP_RDRAND_Rv, rdrand),
     REG_ONLY(OP_RDSEED_Rv, rdrand),
@@ -1059,6 +1081,8 @@ const struct interp_row interp_system_rows[] = {
     MEM_ONLY(OP_INVPCID_Gy_Mdq, invpcid),
     REG_ONLY(OP_INVD, privileged_nop),
     REG_ONLY(OP_WBINVD, privileged_nop),
+    REG_ONLY(OP_WBNOINVD, privileged_nop),
+    REG_ONLY(OP_SERIALIZE, serialize),
     MEM_ONLY(OP_CLFLUSH_Mb, clflush),
     MEM_ONLY(OP_CLFLUSHOPT_Mb, clflush),
     MEM_ONLY(OP_CLWB_Mb, clflush),
