@@ -266,6 +266,8 @@ void random_fx(struct random *r, u8 fx[512])
         mxcsr |= (pick >> 40 & 0x6000) | (pick >> 56 & 7 ? 0 : 0x8000) | (pick >> 59 & 7 ? 0 : 0x40);
     if (!(pick >> 50 & 15))
         mxcsr = (mxcsr & ~(u32)0x1f80) | (u32)(random_next(r) & 0x1fbf);
+    else if (!(pick >> 34 & 15)) /* overflow and underflow alone: nothing else keeps these from being seen */
+        mxcsr &= ~(u32)0xc00;
     if (!(pick >> 46 & 3))
         mxcsr |= (u32)(random_next(r) & 0x3f);
 
