@@ -1031,8 +1031,65 @@ static void system_calls(void)
 }
 #endif
 
+/* ---- Modes other than the kernel's ---- */
+
+#ifdef __x86_64__
+static void other_modes(void)
+{
+    struct context c = user_context(CODE32("inc ecx\n mov [edx], al\n nop"));
+
+    group("compatibility mode");
+    c.cs = SEL_UCODE32;
+    c.dx = WATCHED;
+    arm(0, CODE_AREA + 1, EXECUTE, 1);
+    expect_debug(run(&c), 1, B0, "an execute breakpoint");
+    disarm();
+    arm(1, WATCHED, WRITE, 8);
+    expect_debug(run(&c), 3, B1, "a data breakpoint of 8 bytes");
+    disarm();
+    /* Addresses have 32 bits. */
+    arm(1, 1ul << 32 | WATCHED, WRITE, 8);
+    expect_trap(run(&c), END, "a data breakpoint above 4 GiB");
+    disarm();
+    arm(0, 1ul << 32 | (CODE_AREA + 1), EXECUTE, 1);
+    expect_trap(run(&c), END, "an execute breakpoint above 4 GiB");
+    disarm();
+    c.flags |= FLAG_TF;
+    write_dr6(DR6_NONE);
+    expect_debug(run(&c), 1, BS, "single-step");
+    disarm();
+}
+#else
+static void other_modes(void)
+{
+    struct context c = user_context(CODE32("nop"));
+
+    group("virtual-8086 mode");
+    place(CODE16("inc cx\n mov [bx], al\n nop"), REAL_CODE);
+    c.cs = REAL_CODE >> 4;
+    c.ss = c.ds = c.es = REAL_DATA >> 4;
+    c.fs = c.gs = 0;
+    c.ip = 0;
+    c.sp = 0x1000;
+    c.bx = 0x20;
+    c.flags = FLAG_FIXED | FLAG_VM | FLAG_IOPL;
+    /* Linear addresses of both. */
+    arm(0, REAL_CODE + 1, EXECUTE, 1);
+    expect_debug(run(&c), 1, B0, "an execute breakpoint");
+    disarm();
+    arm(1, REAL_DATA + 0x20, WRITE, 1);
+    expect_debug(run(&c), 3, B1, "a data breakpoint");
+    disarm();
+    c.flags |= FLAG_TF;
+    write_dr6(DR6_NONE);
+    expect_debug(run(&c), 1, BS, "single-step");
+    disarm();
+}
+#endif
+
 void test(void)
 {
+    other_modes();
     registers();
     execute();
     data();
