@@ -309,7 +309,15 @@ static void structures(void)
 
 /* ---- Between two instructions (SDM 3A table 6-2), and with breakpoints ---- */
 
-enum { B0 = 1 << 0, BS = 1 << 14, EXECUTE = 0, ACCESS = 3, INTERRUPT = 0x41, ICR_NMI = 0x4400 };
+enum {
+    B0 = 1 << 0,
+    BS = 1 << 14,
+    EXECUTE = 0,
+    ACCESS = 3,
+    INTERRUPT = 0x41,
+    ICR_NMI = 0x4400,
+    SELF = 1 << 18
+};
 #define DR6_NONE 0xffff0ff0ul
 #define WATCHED  (DATA_AREA + 0x100)
 #define APIC     0xfee00000ul
@@ -411,6 +419,21 @@ static void between(void)
     expect_trap(trap, FAULT_AT(NMI, 0, 2), "NMI before an execute breakpoint");
     expect_trap(go_on(trap, 0), FAULT(DB, 0), "then the execute breakpoint");
     unwatch();
+
+    /* Between two iterations, with RF in the image, so that the instruction's breakpoint is not met again (SDM 3B 18.3.1.1).
+       The first iteration asks for the interrupt. */
+    for (unsigned nmi = 0; nmi < 2; nmi++) {
+        c = kernel_context(CODE64("rep stosd"));
+        c.di = APIC + 0x300;
+        c.ax = nmi ? ICR_NMI : SELF | INTERRUPT;
+        c.cx = 3;
+        c.flags |= FLAG_IF;
+        trap = run(&c);
+        expect_trap(trap, FAULT(nmi ? NMI : INTERRUPT, 0), "between two iterations, NMI %u", nmi);
+        expect_equal(trap->at.cx, 2, "between two iterations, NMI %u: RCX", nmi);
+        expect_true(trap->at.flags & FLAG_RF, "between two iterations, NMI %u: RF", nmi);
+        *apic(0xb0) = 0;
+    }
 
     /* Traps before the faults of fetching the next instruction. */
     c = user_context(CODE64("jmp rbx"));
