@@ -282,7 +282,13 @@ static inline u64 cell_next_rip(const struct interp *c, const struct cell *i)
     return c->block->rip + i->start + i->len;
 }
 
-/* ---- going on ---- */
+/*
+ * ---- going on ----
+ *
+ * A handler that calls the next one instead of jumping leaves its frame on the host's stack, for as long as the guest
+ * does not come back to the loop. gcc does that where the address of a local variable is known elsewhere, unless the
+ * variable is out of scope: then its part of the handler is a block or a function. tests/interp/check-tails.py looks.
+ */
 
 #if defined(__clang__)
 #define TAIL __attribute__((musttail)) return

@@ -137,13 +137,15 @@ static ALWAYS_INLINE void call_to(struct vcpu_state *s, struct interp *c, const 
     }                                                                                                        \
     HANDLER(ret_im##bits)                                                                                    \
     {                                                                                                        \
-        struct stack st = interp_stack(c);                                                                   \
-        u64 target = stack_pop(c, i, &st, bits / 8);                                                         \
+        {                                                                                                    \
+            struct stack st = interp_stack(c);                                                               \
+            u64 target = stack_pop(c, i, &st, bits / 8);                                                     \
                                                                                                              \
-        check_target(s, c, i, target);                                                                       \
-        stack_skip(&st, (u16)i->imm);                                                                        \
-        s->gpr[RSP] = st.sp;                                                                                 \
-        s->rip = target;                                                                                     \
+            check_target(s, c, i, target);                                                                   \
+            stack_skip(&st, (u16)i->imm);                                                                    \
+            s->gpr[RSP] = st.sp;                                                                             \
+            s->rip = target;                                                                                 \
+        }                                                                                                    \
         END_INDIRECT;                                                                                        \
     }
 FOR_V(DEFINE_CALL, call)

@@ -37,8 +37,14 @@ static ALWAYS_INLINE xmm to_halves(const struct interp *c, const struct cell *i,
 }
 /* `r` is half as long as the source. The store comes after the exceptions; when it faults, the flags in MXCSR stay. */
 #define TO_HALVES(name, source, commit)                                                                      \
-    FLOAT_HANDLER(name, struct ymm a = source; xmm r; fp_begin(c); r = to_halves(c, i, a);                   \
-                  fp_end_lanes_of(c, i, ((struct ymm){r, {0, 0}}), FP_TINY_ph, a, a, a); commit; NEXT;)
+    FLOAT_HANDLER(name, {                                                                                    \
+        struct ymm a = source;                                                                               \
+        xmm r;                                                                                               \
+        fp_begin(c);                                                                                         \
+        r = to_halves(c, i, a);                                                                              \
+        fp_end_lanes_of(c, i, ((struct ymm){r, {0, 0}}), FP_TINY_ph, a, a, a);                               \
+        commit;                                                                                              \
+    } NEXT;)
 #define LOW_HALF ((struct ymm){xmm_get(s, i->reg), {0, 0}})
 TO_HALVES(vcvtps2ph_128_r, LOW_HALF, ymm_set_low(s, i->rm, r))
 TO_HALVES(vcvtps2ph_128_m, LOW_HALF, store64(c, i, interp_ea(s, c, i, 8, MEM_WRITE), r[0]))

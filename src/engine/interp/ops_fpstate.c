@@ -213,51 +213,60 @@ static void load_environment(struct interp *c, const struct cell *i, const u8 *i
 
 static void fnstenv(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
-    u8 image[28];
-    u64 lin = environment_linear(s, c, i, environment_size(i), MEM_WRITE);
-    bool pending = s->x87.fsw & FSW_ES;
+    {
+        u8 image[28];
+        u64 lin = environment_linear(s, c, i, environment_size(i), MEM_WRITE);
+        bool pending = s->x87.fsw & FSW_ES;
 
-    make_environment(c, i, image);
-    store_image(c, i, lin, image, environment_size(i));
-    set_fcw(c, s->x87.fcw | FCW_MASKS);
-    error_cleared(c, i, pending);
+        make_environment(c, i, image);
+        store_image(c, i, lin, image, environment_size(i));
+        set_fcw(c, s->x87.fcw | FCW_MASKS);
+        error_cleared(c, i, pending);
+    }
     NEXT;
 }
 static void fldenv(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
-    u8 image[28];
+    {
+        u8 image[28];
 
-    x87_check(s, c, i);
-    load_image(c, i, environment_linear(s, c, i, environment_size(i), MEM_READ), image, environment_size(i));
-    load_environment(c, i, image);
+        x87_check(s, c, i);
+        load_image(c, i, environment_linear(s, c, i, environment_size(i), MEM_READ), image,
+                   environment_size(i));
+        load_environment(c, i, image);
+    }
     NEXT;
 }
 static void fnsave(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
-    unsigned size = environment_size(i), top = s->x87.fsw >> FSW_TOP_SHIFT & 7;
-    u64 lin = environment_linear(s, c, i, size + 80, MEM_WRITE);
-    bool pending = s->x87.fsw & FSW_ES;
-    u8 image[28 + 80];
+    {
+        unsigned size = environment_size(i), top = s->x87.fsw >> FSW_TOP_SHIFT & 7;
+        u64 lin = environment_linear(s, c, i, size + 80, MEM_WRITE);
+        bool pending = s->x87.fsw & FSW_ES;
+        u8 image[28 + 80];
 
-    make_environment(c, i, image);
-    for (unsigned n = 0; n < 8; n++)
-        memcpy(image + size + 10 * n, &s->x87.reg[(top + n) & 7], 10);
-    store_image(c, i, lin, image, size + 80);
-    init_x87(c);
-    error_cleared(c, i, pending);
+        make_environment(c, i, image);
+        for (unsigned n = 0; n < 8; n++)
+            memcpy(image + size + 10 * n, &s->x87.reg[(top + n) & 7], 10);
+        store_image(c, i, lin, image, size + 80);
+        init_x87(c);
+        error_cleared(c, i, pending);
+    }
     NEXT;
 }
 static void frstor(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
-    unsigned size = environment_size(i), top;
-    u8 image[28 + 80];
+    {
+        unsigned size = environment_size(i), top;
+        u8 image[28 + 80];
 
-    x87_check(s, c, i);
-    load_image(c, i, environment_linear(s, c, i, size + 80, MEM_READ), image, size + 80);
-    load_environment(c, i, image);
-    top = s->x87.fsw >> FSW_TOP_SHIFT & 7;
-    for (unsigned n = 0; n < 8; n++)
-        memcpy(&s->x87.reg[(top + n) & 7], image + size + 10 * n, 10);
+        x87_check(s, c, i);
+        load_image(c, i, environment_linear(s, c, i, size + 80, MEM_READ), image, size + 80);
+        load_environment(c, i, image);
+        top = s->x87.fsw >> FSW_TOP_SHIFT & 7;
+        for (unsigned n = 0; n < 8; n++)
+            memcpy(&s->x87.reg[(top + n) & 7], image + size + 10 * n, 10);
+    }
     NEXT;
 }
 
@@ -379,41 +388,45 @@ static void fxsave_check(struct vcpu_state *s, struct interp *c, const struct ce
 /* The parts of the image are stored one by one: what is not written keeps its contents. */
 static void fxsave(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
-    u8 image[FX_SIZE];
-    u64 lin;
+    {
+        u8 image[FX_SIZE];
+        u64 lin;
 
-    fxsave_check(s, c, i);
-    lin = aligned_image(s, c, i, FX_SIZE, 16, MEM_WRITE);
-    interp_fp_sync(c);
-    put_x87(s, i, image);
-    put_mxcsr(s, image);
-    probe_image(c, i, lin, FX_SIZE);
-    if (fxsave_has_xmm(s, c)) {
-        put_xmm(s, c, image);
-        store_image(c, i, lin, image, FX_XMM + 16 * xmm_count(c));
-    } else {
-        store_image(c, i, lin, image, FX_XMM);
+        fxsave_check(s, c, i);
+        lin = aligned_image(s, c, i, FX_SIZE, 16, MEM_WRITE);
+        interp_fp_sync(c);
+        put_x87(s, i, image);
+        put_mxcsr(s, image);
+        probe_image(c, i, lin, FX_SIZE);
+        if (fxsave_has_xmm(s, c)) {
+            put_xmm(s, c, image);
+            store_image(c, i, lin, image, FX_XMM + 16 * xmm_count(c));
+        } else {
+            store_image(c, i, lin, image, FX_XMM);
+        }
     }
     NEXT;
 }
 static void fxrstor(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
-    bool pending = s->x87.fsw & FSW_ES;
-    u8 image[FX_SIZE];
+    {
+        bool pending = s->x87.fsw & FSW_ES;
+        u8 image[FX_SIZE];
 
-    fxsave_check(s, c, i);
-    load_image(c, i, aligned_image(s, c, i, FX_SIZE, 16, MEM_READ), image, FX_SIZE);
-    if (s->cr4 & CR4_OSFXSR) {
-        check_mxcsr(c, i, get(image, FX_MXCSR, 4));
-        s->mxcsr = get(image, FX_MXCSR, 4);
-    } else {
-        interp_fp_sync(c);
+        fxsave_check(s, c, i);
+        load_image(c, i, aligned_image(s, c, i, FX_SIZE, 16, MEM_READ), image, FX_SIZE);
+        if (s->cr4 & CR4_OSFXSR) {
+            check_mxcsr(c, i, get(image, FX_MXCSR, 4));
+            s->mxcsr = get(image, FX_MXCSR, 4);
+        } else {
+            interp_fp_sync(c);
+        }
+        if (fxsave_has_xmm(s, c))
+            take_xmm(s, c, image);
+        take_x87(s, i, image);
+        interp_fp_load(c);
+        error_cleared(c, i, pending);
     }
-    if (fxsave_has_xmm(s, c))
-        take_xmm(s, c, image);
-    take_x87(s, i, image);
-    interp_fp_load(c);
-    error_cleared(c, i, pending);
     NEXT;
 }
 

@@ -220,11 +220,13 @@ void interp_masked_store(struct vcpu_state *s, struct interp *c, const struct ce
 }
 static void maskmovq_r(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
-    u64 from = mm_get(s, i->reg), mask = mm_get(s, i->rm);
+    {
+        u64 from = mm_get(s, i->reg), mask = mm_get(s, i->rm);
 
-    x87_check(s, c, i);
-    mmx_enter(s);
-    interp_masked_store(s, c, i, (const u8 *)&from, (const u8 *)&mask, 8);
+        x87_check(s, c, i);
+        mmx_enter(s);
+        interp_masked_store(s, c, i, (const u8 *)&from, (const u8 *)&mask, 8);
+    }
     NEXT;
 }
 

@@ -295,73 +295,81 @@ u64 interp_pop_slow(struct interp *c, const struct cell *i, unsigned size)
     }                                                                                                        \
     HANDLER(leave##bits)                                                                                     \
     {                                                                                                        \
-        struct stack st = interp_stack(c);                                                                   \
-        u##bits value;                                                                                       \
+        {                                                                                                    \
+            struct stack st = interp_stack(c);                                                               \
+            u##bits value;                                                                                   \
                                                                                                              \
-        c->cell = i;                                                                                         \
-        st.sp = s->gpr[RBP];                                                                                 \
-        if (!st.flat64)                                                                                      \
-            st.sp = st.seg.attr & SEG_DB ? (u32)st.sp : (s->gpr[RSP] & ~0xffffull) | (st.sp & 0xffff);       \
-        value = (u##bits)stack_pop(c, i, &st, bits / 8);                                                     \
-        s->gpr[RSP] = st.sp;                                                                                 \
-        set##bits(s, RBP, value);                                                                            \
+            c->cell = i;                                                                                     \
+            st.sp = s->gpr[RBP];                                                                             \
+            if (!st.flat64)                                                                                  \
+                st.sp = st.seg.attr & SEG_DB ? (u32)st.sp : (s->gpr[RSP] & ~0xffffull) | (st.sp & 0xffff);   \
+            value = (u##bits)stack_pop(c, i, &st, bits / 8);                                                 \
+            s->gpr[RSP] = st.sp;                                                                             \
+            set##bits(s, RBP, value);                                                                        \
+        }                                                                                                    \
         NEXT;                                                                                                \
     }
 FOR_V(DEFINE_STACK, stack)
 
 HANDLER(pusha)
 {
-    unsigned size = cell_operand_size(i);
-    struct stack st = interp_stack(c);
+    {
+        unsigned size = cell_operand_size(i);
+        struct stack st = interp_stack(c);
 
-    c->cell = i;
-    for (unsigned r = RAX; r <= RDI; r++)
-        stack_push(c, i, &st, size, s->gpr[r]); /* RSP in its place is the old one */
-    s->gpr[RSP] = st.sp;
+        c->cell = i;
+        for (unsigned r = RAX; r <= RDI; r++)
+            stack_push(c, i, &st, size, s->gpr[r]); /* RSP in its place is the old one */
+        s->gpr[RSP] = st.sp;
+    }
     NEXT;
 }
 
 HANDLER(popa)
 {
-    unsigned size = cell_operand_size(i);
-    struct stack st = interp_stack(c);
+    {
+        unsigned size = cell_operand_size(i);
+        struct stack st = interp_stack(c);
 
-    c->cell = i;
-    /* A fault in the middle leaves the registers that were loaded before it, and RSP as it was. */
-    for (unsigned r = RDI + 1; r-- > RAX;) {
-        u64 value = stack_pop(c, i, &st, size);
+        c->cell = i;
+        /* A fault in the middle leaves the registers that were loaded before it, and RSP as it was. */
+        for (unsigned r = RDI + 1; r-- > RAX;) {
+            u64 value = stack_pop(c, i, &st, size);
 
-        if (r != RSP)
-            set_sized(s, r, size, value);
+            if (r != RSP)
+                set_sized(s, r, size, value);
+        }
+        s->gpr[RSP] = st.sp;
     }
-    s->gpr[RSP] = st.sp;
     NEXT;
 }
 
 HANDLER(enter)
 {
-    unsigned size = cell_operand_size(i), level = (unsigned)i->disp & 31;
-    struct stack st = interp_stack(c), frames = st;
-    u64 frame;
+    {
+        unsigned size = cell_operand_size(i), level = (unsigned)i->disp & 31;
+        struct stack st = interp_stack(c), frames = st;
+        u64 frame;
 
-    c->cell = i;
-    stack_push(c, i, &st, size, get_sized(s, RBP, size));
-    frame = st.sp;
-    if (level) {
-        frames.sp =
-            st.flat64 || (st.seg.attr & SEG_DB) ? s->gpr[RBP] : (frame & ~0xffffull) | (s->gpr[RBP] & 0xffff);
-        for (unsigned n = 1; n < level; n++) {
-            struct stack at = frames;
+        c->cell = i;
+        stack_push(c, i, &st, size, get_sized(s, RBP, size));
+        frame = st.sp;
+        if (level) {
+            frames.sp = st.flat64 || (st.seg.attr & SEG_DB) ? s->gpr[RBP]
+                                                            : (frame & ~0xffffull) | (s->gpr[RBP] & 0xffff);
+            for (unsigned n = 1; n < level; n++) {
+                struct stack at = frames;
 
-            stack_skip(&at, -(u64)size * n);
-            stack_push(c, i, &st, size, stack_pop(c, i, &at, size));
+                stack_skip(&at, -(u64)size * n);
+                stack_push(c, i, &st, size, stack_pop(c, i, &at, size));
+            }
+            stack_push(c, i, &st, size, frame);
         }
-        stack_push(c, i, &st, size, frame);
+        stack_skip(&st, -(u64)(u16)i->imm);
+        stack_probe(c, i, &st, size); /* the final stack pointer must be writable */
+        set_sized(s, RBP, size, frame);
+        s->gpr[RSP] = st.sp;
     }
-    stack_skip(&st, -(u64)(u16)i->imm);
-    stack_probe(c, i, &st, size); /* the final stack pointer must be writable */
-    set_sized(s, RBP, size, frame);
-    s->gpr[RSP] = st.sp;
     NEXT;
 }
 
@@ -492,14 +500,16 @@ HANDLER(pause) /* a spinning vCPU gives its turn away */
 
 static void movdir64b(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
-    u64 to, offset = get_sized(s, i->reg, cell_address_size(i));
-    u8 line[64];
+    {
+        u64 to, offset = get_sized(s, i->reg, cell_address_size(i));
+        u8 line[64];
 
-    interp_load_bytes(c, i, interp_ea(s, c, i, 64, MEM_READ), line, 64);
-    to = interp_linear(c, i, SEG_ES, offset, 64, MEM_WRITE);
-    if (to & 63)
-        raise_gp(c, i, 0);
-    store_bytes(c, i, to, line, 64);
+        interp_load_bytes(c, i, interp_ea(s, c, i, 64, MEM_READ), line, 64);
+        to = interp_linear(c, i, SEG_ES, offset, 64, MEM_WRITE);
+        if (to & 63)
+            raise_gp(c, i, 0);
+        store_bytes(c, i, to, line, 64);
+    }
     NEXT;
 }
 static void clzero(struct vcpu_state *s, struct interp *c, const struct cell *i)

@@ -663,14 +663,16 @@ HANDLER(arpl_em)
 
 HANDLER(rdmsr)
 {
-    u64 value;
+    {
+        u64 value;
 
-    need_cpl0(c, i);
-    c->cell = i;
-    if (!vcpu_rdmsr(c->vcpu, get32(s, RCX), &value))
-        raise_gp(c, i, 0);
-    set32(s, RAX, (u32)value);
-    set32(s, RDX, (u32)(value >> 32));
+        need_cpl0(c, i);
+        c->cell = i;
+        if (!vcpu_rdmsr(c->vcpu, get32(s, RCX), &value))
+            raise_gp(c, i, 0);
+        set32(s, RAX, (u32)value);
+        set32(s, RDX, (u32)(value >> 32));
+    }
     NEXT;
 }
 

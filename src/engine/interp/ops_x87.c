@@ -114,6 +114,13 @@ static void slow_store_as(struct vcpu_state *s, struct interp *c, const struct c
         interp_store_bytes(c, i, lin + 8, result + 8, size - 8);
     s->x87 = after;
 }
+static void slow_load(struct vcpu_state *s, struct interp *c, const struct cell *i, unsigned size)
+{
+    u8 operand[10];
+
+    interp_load_bytes(c, i, interp_ea(s, c, i, size, MEM_READ), operand, size);
+    slow(s, c, i, operand);
+}
 static void slow_store(struct vcpu_state *s, struct interp *c, const struct cell *i, unsigned size)
 {
     slow_store_as(s, c, i, size, (u16)i->imm, 0);
@@ -135,11 +142,8 @@ X87(through_host)
 #define THROUGH_HOST_MEMORY(bytes)                                                                           \
     X87(through_host_load##bytes)                                                                            \
     {                                                                                                        \
-        u8 operand[bytes];                                                                                   \
-                                                                                                             \
         x87_check(s, c, i);                                                                                  \
-        interp_load_bytes(c, i, interp_ea(s, c, i, bytes, MEM_READ), operand, bytes);                        \
-        slow(s, c, i, operand);                                                                              \
+        slow_load(s, c, i, bytes);                                                                           \
         DONE;                                                                                                \
     }                                                                                                        \
     X87(through_host_store##bytes)                                                                           \
@@ -330,13 +334,14 @@ COMPARE_FLAGS(fucomip, fucomi, 1)
 #define F(name, insn, type)                                                                                  \
     X87(name)                                                                                                \
     {                                                                                                        \
-        struct x87_reg value;                                                                                \
-        type operand;                                                                                        \
-                                                                                                             \
         FAST(!valid(s, 7), SLOW_LOAD(type));                                                                 \
-        operand = OPERAND(type);                                                                             \
-        status(s, x87_##name(&value, operand), 0);                                                           \
-        push(s, &value);                                                                                     \
+        {                                                                                                    \
+            type operand = OPERAND(type);                                                                    \
+            struct x87_reg value;                                                                            \
+                                                                                                             \
+            status(s, x87_##name(&value, operand), 0);                                                       \
+            push(s, &value);                                                                                 \
+        }                                                                                                    \
         DONE;                                                                                                \
     }
 X87_LOAD(F)
@@ -344,14 +349,15 @@ X87_LOAD(F)
 
 X87(fld_m80)
 {
-    struct x87_reg value;
-    u64 lin;
-
     FAST(!valid(s, 7), through_host_load10);
-    lin = interp_ea(s, c, i, 10, MEM_READ);
-    load_bytes(c, i, lin, &value, 10);
-    status(s, 0, 0);
-    push(s, &value);
+    {
+        u64 lin = interp_ea(s, c, i, 10, MEM_READ);
+        struct x87_reg value;
+
+        load_bytes(c, i, lin, &value, 10);
+        status(s, 0, 0);
+        push(s, &value);
+    }
     DONE;
 }
 X87(fld_sti)
@@ -364,11 +370,13 @@ X87(fld_sti)
 #define F(insn)                                                                                              \
     X87(insn)                                                                                                \
     {                                                                                                        \
-        struct x87_reg value;                                                                                \
-                                                                                                             \
         FAST(!valid(s, 7), through_host);                                                                    \
-        status(s, x87_##insn(&value), 0);                                                                    \
-        push(s, &value);                                                                                     \
+        {                                                                                                    \
+            struct x87_reg value;                                                                            \
+                                                                                                             \
+            status(s, x87_##insn(&value), 0);                                                                \
+            push(s, &value);                                                                                 \
+        }                                                                                                    \
         DONE;                                                                                                \
     }
 X87_CONSTANT(F)
@@ -391,11 +399,13 @@ static ALWAYS_INLINE u64 store_address(struct vcpu_state *s, struct interp *c, c
 #define STORE_u32 store32
 #define STORE_u64 store64
 #define STORE_PART(type, insn)                                                                               \
-    u64 lin = store_address(s, c, i, sizeof(type));                                                          \
-    type result;                                                                                             \
+    do {                                                                                                     \
+        u64 lin = store_address(s, c, i, sizeof(type));                                                      \
+        type result;                                                                                         \
                                                                                                              \
-    status(s, x87_##insn(st(s, 0), &result), 0);                                                             \
-    STORE_##type(c, i, lin, result)
+        status(s, x87_##insn(st(s, 0), &result), 0);                                                         \
+        STORE_##type(c, i, lin, result);                                                                     \
+    } while (0)
 #define STORE(name, insn, type, pops)                                                                        \
     X87(name)                                                                                                \
     {                                                                                                        \
