@@ -336,6 +336,54 @@ static void narrow_stacks(void)
     write_cr3(read_cr3());
 }
 
+/* Data segments that the outer ring may not have become null, in whatever mode it runs (SDM 2B RET, 2A IRET). */
+static void nulled_segments(void)
+{
+    struct {
+        const char *name;
+        struct code code;
+        bool from64;
+    } forms[] = {
+        {"IRETQ", CODE64("push rcx\n push rdx\n push rdi\n push rax\n push rsi\n iretq"), true},
+        {"64-bit RETF", CODE64("push rcx\n push rdx\n push rax\n push rsi\n rex.w retf"), true},
+        {"IRETD", CODE32("push ecx\n push edx\n push edi\n push eax\n push esi\n iretd"), false},
+        {"RETF", CODE32("push ecx\n push edx\n push eax\n push esi\n retf"), false},
+    };
+
+    group("segments after returns to an outer ring");
+    for (unsigned n = 0; n < 4 * 2 * 3 * 256; n++) {
+        unsigned form = n / (2 * 3 * 256), wide = n / (3 * 256) & 1, ring = n / 256 % 3 + 1, byte = n & 0xff;
+        struct access a = access_of((u8)byte);
+        struct context c;
+        const struct trap *trap;
+        bool kept;
+
+        if (!a.s || !a.p || !a.readable)
+            continue; /* cannot be in a register */
+        c = forms[form].from64 ? kernel_context(forms[form].code) : compat_context(0, forms[form].code);
+        place(CODE64("nop"), CODE_AREA + LANDING);
+        gdt[OTHER / 8] = descriptor(0, 0xfffff, (u8)byte, FLAT32);
+        gdt[WIDE / 8] = descriptor(0, 0xfffff, CODE_XR(ring), wide ? FLAT64 : FLAT32);
+        c.es = c.fs = c.gs = OTHER;
+        c.ax = WIDE | ring;
+        c.cx = SEL_RING_DATA(ring);
+        c.dx = STACK_TOP - 0x800;
+        c.si = CODE_AREA + LANDING;
+        c.di = FLAG_FIXED;
+        trap = run(&c);
+        if (!expect_trap(trap, END, "%s, wide %u ring %u access %02x", forms[form].name, wide, ring, byte))
+            continue;
+        kept = a.conforming || a.dpl >= ring;
+        expect_equal(trap->at.es, kept ? OTHER : 0, "%s, wide %u ring %u access %02x: ES", forms[form].name,
+                     wide, ring, byte);
+        expect_equal(trap->at.fs, kept ? OTHER : 0, "%s, wide %u ring %u access %02x: FS", forms[form].name,
+                     wide, ring, byte);
+        expect_equal(trap->at.gs, kept ? OTHER : 0, "%s, wide %u ring %u access %02x: GS", forms[form].name,
+                     wide, ring, byte);
+    }
+    asm volatile("mov %0, %%fs\n mov %0, %%gs" ::"r"(0));
+}
+
 /* ---- delivery ---- */
 
 static void delivery(void)
@@ -567,6 +615,7 @@ void test(void)
     system_types();
     returns();
     narrow_stacks();
+    nulled_segments();
     delivery();
     descriptors();
     system_calls();
