@@ -157,6 +157,9 @@ const struct written_case written_cases[] = {
     {64, "660fefc0", "xmm0=1:2 ymm0=3:4 ymm15=5:6"}, {32, "0f28c1", "xmm1=1:2 ymm0=3:4 ymm1=5:6"},
     /* Outside 64-bit code the upper eight registers are neither stored nor cleared. */
     {32, "0fae23", "rax=7 ymm0=1:2 ymm7=3:4 ymm8=5:6 @6c0=1122334455667788"}, {32, "0fc723", "rax=7 xmm1=1:2 ymm0=1:2 ymm15=5:6 @6c0=1122334455667788"},
+    /* XRSTOR looks at the legacy region only if anything of it is asked for; UD, PF and GP of what is no instruction. */
+    {64, "65420fae2caa", "r13=fffffffffffffffe"}, {64, "430fae68d5", "rax=1 r8=1fffffeb"}, {64, "0fae2b", "rax=4 rbx=1fffffc0; rax=4 rbx=1fffffc0 @1c0=00000000000000000700000000000080; rax=5 rbx=1fffffc0 @1c0=00000000000000000700000000000080"},
+    {64, "0f3fd5f34e7a", "rip=1ffc; rip=1ffb; rip=1ffa"}, {32, "0f3b6092e8dacb", "rip=1ffc"}, {64, "26ea000000000000", "rip=1ffa; rip=1ff8"}, {64, "06", "rip=1fff"}, {64, "0f04", "rip=1ffe; rip=1fff"}, {32, "c7af000000000000", "rip=1ff8; rip=1ffa"},
     {64, "0fae03", "rbx=20000400; rbx=20000408; rbx=20001f00"}, {64, "480fae03", "tags=ff fsw=3800 xmm15=1:2"}, {32, "0fae03", "tags=81"},
     {64, "d933", "tags=c1 fsw=3000 st0=0:0 st1=7fff:8000000000000000"}, {64, "66d933", "tags=ff"}, {32, "d933", "tags=ff"}, {16, "d933", "tags=ff"}, {16, "66dd33", "tags=ff"},
 };

@@ -85,6 +85,8 @@ static void image_place(struct insn_case *test, struct random *r, u64 *target)
 {
     if (!random_chance(r, 8))
         *target = DATA_BASE + 0x40 * random_below(r, 16);
+    else if (random_chance(r, 2)) /* some of it where nothing is, or where nothing can be written */
+        *target = (random_chance(r, 2) ? DATA_BASE : DATA_BASE + DATA_WRITABLE) - 0x40 * random_below(r, 16);
 }
 
 /* Elements of the index within the window; a few outside, and a few in other pages of it. */

@@ -210,6 +210,8 @@ bool generate_from(const struct encoded *e, u8 mode, u64 seed, struct insn_case 
         poke(test, target, operand, sizeof(operand));
     }
     constrain_rest(test, &r, target);
+    if (address_excluded(test, effective_address(test)))
+        return false;
     /* What was patched must still be the same instruction. */
     return x86_decode(&decode_mode, test->code, X86_MAX_INSN, &test->insn) == X86_DECODE_OK &&
            test->insn.op == op && test->insn.length == test->length &&

@@ -185,7 +185,7 @@ extern u64 components_of_both;
    memory and the bytes of the instruction. */
 void constrain_registers(struct insn_case *test, struct random *r, u64 *target);
 void constrain_rest(struct insn_case *test, struct random *r, u64 linear);
-/* `name` is a mnemonic, or ends in * and stands for all that begin so. */
+/* `name` is one of the mnemonics of the row, or ends in * and stands for all that begin so. */
 bool op_matches(u16 op, const char *name);
 
 /* Why a row is not compared, or NULL. The reason says where it is tested instead. */
@@ -200,6 +200,8 @@ static inline bool host_has_ymm(void)
 bool host_has(u16 op);
 /* The address of a page fault is not compared. */
 bool address_ignored(const struct insn_case *test);
+/* Not with the operand there. */
+bool address_excluded(const struct insn_case *test, u64 offset);
 /* Arithmetic flags that are not compared after this instruction. */
 u64 flags_ignored(const struct insn_case *test);
 

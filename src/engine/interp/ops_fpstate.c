@@ -576,6 +576,22 @@ static void add_part(struct area_parts *parts, u32 at, unsigned from, unsigned s
     parts->part[parts->count++].size = (u16)size;
 }
 
+/* CPUs look whether all of what is asked for could be stored, initial or not. The legacy region goes as a whole. */
+static bool legacy_region(u64 features, bool compact)
+{
+    return features & (XFEATURE_X87 | XFEATURE_SSE) || (!compact && features & XFEATURE_AVX);
+}
+static void probe_area(struct interp *c, const struct cell *i, u64 lin, u64 features, bool compact)
+{
+    if (legacy_region(features, compact))
+        probe_image(c, i, lin, XSAVE_HEADER);
+    probe_image(c, i, image_linear(c, lin, XSAVE_HEADER), 64);
+    for (unsigned n = 0; n < XSAVE_COMPONENTS; n++)
+        if (has_component(features, n))
+            probe_image(c, i, image_linear(c, lin, xsave_offset(n, features, compact)),
+                        xsave_components[n].size);
+}
+
 static void xsave_to(struct vcpu_state *s, struct interp *c, const struct cell *i, u64 enabled, unsigned kind)
 {
     bool compact = kind & XSAVE_COMPACT;
@@ -610,8 +626,7 @@ static void xsave_to(struct vcpu_state *s, struct interp *c, const struct cell *
                      component_ops[n].put(s, c, image + offset));
     }
     add_part(&parts, XSAVE_HEADER, XSAVE_HEADER, compact ? 16 : 8);
-    for (unsigned n = 0; n < parts.count; n++)
-        probe_image(c, i, image_linear(c, lin, parts.part[n].at), parts.part[n].size);
+    probe_area(c, i, lin, features, compact);
     if (compact) {
         put(image, XSAVE_BV, store, 8);
         put(image, XSAVE_COMP_BV, features | XCOMP_COMPACT, 8);
@@ -633,17 +648,23 @@ static void xrstor_from(struct vcpu_state *s, struct interp *c, const struct cel
     bool compact, mxcsr, bad, pending = s->x87.fsw & FSW_ES;
 
     lin = aligned_image(s, c, i, XSAVE_LEGACY_SIZE, 64, MEM_READ);
-    load_image(c, i, lin, image, XSAVE_LEGACY_SIZE);
+    load_image(c, i, image_linear(c, lin, XSAVE_HEADER), image + XSAVE_HEADER, 64);
     bv = get(image, XSAVE_BV, 8);
     xcomp_bv = get(image, XSAVE_COMP_BV, 8);
     compact = xcomp_bv & XCOMP_COMPACT;
+    /* The legacy region is loaded before the rest of the header is looked at. */
+    if (compact && (!cpu_model_has(model(c), X86_FEATURE_XSAVEC) || xcomp_bv & ~(enabled | XCOMP_COMPACT)))
+        raise_gp(c, i, 0);
+    if (legacy_region(compact ? features & xcomp_bv : features, compact))
+        load_image(c, i, lin, image, XSAVE_HEADER);
     if (compact) {
-        if (!cpu_model_has(model(c), X86_FEATURE_XSAVEC) || xcomp_bv & ~(enabled | XCOMP_COMPACT) ||
-            bv & ~(xcomp_bv & ~XCOMP_COMPACT) || !all_zero(image + XSAVE_HEADER + 16, 64 - 16))
+        if (bv & ~(xcomp_bv & ~XCOMP_COMPACT) || !all_zero(image + XSAVE_HEADER + 16, 64 - 16))
             raise_gp(c, i, 0);
     } else if (supervisor || bv & ~enabled || !all_zero(image + XSAVE_COMP_BV, 16)) {
         raise_gp(c, i, 0);
     }
+    /* In the standard format MXCSR is loaded from memory whatever XSTATE_BV says (SDM 1 13.8.1). */
+    mxcsr = compact ? features & bv & XFEATURE_SSE : features & (XFEATURE_SSE | XFEATURE_AVX);
     for (unsigned n = 0; n < XSAVE_COMPONENTS; n++) {
         const struct xsave_component *component = &xsave_components[n];
         u32 at = xsave_offset(n, xcomp_bv, compact);
@@ -654,8 +675,6 @@ static void xrstor_from(struct vcpu_state *s, struct interp *c, const struct cel
         load_image(c, i, image_linear(c, lin, at), image + component->offset, component->size);
     }
 
-    /* In the standard format MXCSR is loaded from memory whatever XSTATE_BV says (SDM 1 13.8.1). */
-    mxcsr = compact ? features & bv & XFEATURE_SSE : features & (XFEATURE_SSE | XFEATURE_AVX);
     /* A reserved bit in it is found before anything is loaded, but in the compacted format after x87 and SSE were. */
     bad = mxcsr && get(image, FX_MXCSR, 4) & ~MXCSR_WRITABLE;
     if (bad && !compact)
