@@ -498,8 +498,8 @@ int plastron_set_registers(plastron_vm *vm, unsigned vcpu, const struct plastron
 
     if (check_vcpu(vm, vcpu, regs->size, err))
         return -1;
-    if (regs->activity > VCPU_SHUTDOWN) {
-        error_set(&e, "activity %u is none of 0 to 3", regs->activity);
+    if (regs->activity > VCPU_WAITING) {
+        error_set(&e, "activity %u is none of 0 to 4", regs->activity);
         return api_error(err, &e);
     }
     if (vm_on_runner(vm)) {

@@ -267,6 +267,8 @@ static const struct msr_row rows[] = {
     {MSR_BIOS_UPDT_TRIG, .vendor = INTEL, .write_only = true, CONSTANT(0)},
     {MSR_BIOS_SIGN_ID, FIELD(ucode_rev)},
     {MSR_PLATFORM_INFO, .vendor = INTEL, .field = NO_FIELD, .read = read_platform_info, READ_ONLY},
+    {MSR_UMWAIT_CONTROL, .feature = X86_FEATURE_WAITPKG, FIELD(umwait_control),
+     .reserved = ~0xffffffffull | 1 << 1, .writable = 0xfffffffd},
     {MSR_MTRRCAP, .feature = X86_FEATURE_MTRR, CONSTANT(X86_MTRR_VARIABLE | MTRRCAP_FIXED | MTRRCAP_WC),
      READ_ONLY},
     {MSR_ARCH_CAPABILITIES, .feature = X86_FEATURE_ARCH_CAPABILITIES, CONSTANT(ARCH_CAPABILITIES), READ_ONLY},

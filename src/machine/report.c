@@ -24,7 +24,7 @@ static const char *mode_name(const struct vcpu_state *s)
 static const char *activity_name(const struct vcpu_state *s)
 {
     static const char *const names[] = {"running", "halted", "waiting for SIPI",
-                                        "shut down by a triple fault"};
+                                        "shut down by a triple fault", "waiting for a store"};
 
     return s->activity < ARRAY_SIZE(names) ? names[s->activity] : "?";
 }

@@ -118,6 +118,18 @@ u64 vcpu_tsc(struct vcpu *vcpu);
  */
 bool vcpu_fpu_error(struct vcpu *vcpu, bool pending);
 
+/*
+ * MONITOR and MWAIT (wait.c). vcpu_monitor arms the monitor for the line at `phys`. vcpu_wait makes the vCPU VCPU_WAITING
+ * until a store to that line, an interrupt, or `deadline` (guest TSC; UINT64_MAX: none); `kind` is the monitor that it needs,
+ * VCPU_MONITOR_NONE if none; `how` VCPU_WAIT_*. It stays running if the monitor is not armed. vCPU's thread.
+ */
+void vcpu_monitor(struct vcpu *vcpu, enum vcpu_monitor kind, u64 phys);
+void vcpu_wait(struct vcpu *vcpu, enum vcpu_monitor kind, u8 how, u64 deadline);
+/* For the machine's loop: whether the wait ends now; end it; when it ends by itself (virtual ns; UINT64_MAX: never). */
+bool vcpu_wait_over(struct vcpu *vcpu);
+void vcpu_wait_end(struct vcpu *vcpu);
+u64 vcpu_wait_deadline_ns(struct vcpu *vcpu);
+
 /* RDMSR and WRMSR: x86/msr facts plus the local APIC. false: #GP(0). The caller has checked CPL. */
 bool vcpu_rdmsr(struct vcpu *vcpu, u32 msr, u64 *value);
 bool vcpu_wrmsr(struct vcpu *vcpu, u32 msr, u64 value);

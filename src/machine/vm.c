@@ -548,7 +548,7 @@ static void wait_at_boundary(struct vm *vm)
 /* ---- The loop ---- */
 
 /* Whether the vCPU has something to execute, or an event that will wake it. */
-static bool runnable(const struct vcpu *vcpu)
+static bool runnable(struct vcpu *vcpu)
 {
     const struct vcpu_state *s = &vcpu->state;
     u32 kick = vcpu_kicked(vcpu);
@@ -559,6 +559,7 @@ static bool runnable(const struct vcpu *vcpu)
         return kick & (KICK_INIT | KICK_SMI) || (kick & KICK_INTERRUPT && s->rflags & FLAG_IF) ||
                ((kick & KICK_NMI || s->nmi_pending) && !s->nmi_masked);
     case VCPU_WAIT_SIPI: return kick & (KICK_INIT | KICK_SIPI);
+    case VCPU_WAITING: return vcpu_wait_over(vcpu);
     default: return true; /* VCPU_SHUTDOWN, from a state that was put in from outside: run_vcpu ends it */
     }
 }
@@ -589,6 +590,12 @@ static void idle(struct vm *vm)
     vm_lock(vm);
     deadline = timer_queue_deadline(&vm->timers);
     vm_unlock(vm);
+    for (unsigned n = 0; n < vm->nvcpus; n++) {
+        u64 wait = vcpu_wait_deadline_ns(vm->vcpus[n]);
+
+        if (wait < deadline)
+            deadline = wait;
+    }
     if (vm->clock.driver != CLOCK_HOST && deadline != UINT64_MAX) {
         u64 now = clock_now(&vm->clock);
 
@@ -650,6 +657,8 @@ static enum vm_stop_reason run_vcpu(struct vm *vm, struct vcpu *vcpu, u64 *left)
 
     if (vcpu->state.activity == VCPU_SHUTDOWN)
         return serve_shutdown(vm, vcpu);
+    if (vcpu->state.activity == VCPU_WAITING)
+        vcpu_wait_end(vcpu);
     __atomic_store_n(&p->running, vcpu, __ATOMIC_SEQ_CST);
     vcpu_unkick(vcpu, KICK_EXIT);
     budget = budget_of(vm, *left);

@@ -87,7 +87,7 @@ enum cpuid_register { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
     /* leaf 7, ECX */                                                                                        \
     F(UMIP, "umip", 7, 0, ECX, 2, DONE)                                                                      \
     F(PKU, "pku", 7, 0, ECX, 3, DONE)                                                                        \
-    F(WAITPKG, "waitpkg", 7, 0, ECX, 5, LATER)                                                               \
+    F(WAITPKG, "waitpkg", 7, 0, ECX, 5, DONE)                                                                \
     F(GFNI, "gfni", 7, 0, ECX, 8, DONE)                                                                      \
     F(VAES, "vaes", 7, 0, ECX, 9, DONE)                                                                      \
     F(VPCLMULQDQ, "vpclmulqdq", 7, 0, ECX, 10, DONE)                                                         \
@@ -124,7 +124,7 @@ enum cpuid_register { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
     F(SSE4A, "sse4a", 0x80000001, 0, ECX, 6, DONE)                                                           \
     F(PREFETCHW, "3dnowprefetch", 0x80000001, 0, ECX, 8, DONE)                                               \
     F(TOPOEXT, "topoext", 0x80000001, 0, ECX, 22, DONE)                                                      \
-    F(MWAITX, "mwaitx", 0x80000001, 0, ECX, 29, LATER)                                                       \
+    F(MWAITX, "mwaitx", 0x80000001, 0, ECX, 29, DONE)                                                        \
     /* leaves 80000007h and 80000008h */                                                                     \
     F(INVARIANT_TSC, "constant_tsc", 0x80000007, 0, EDX, 8, DONE)                                            \
     F(CLZERO, "clzero", 0x80000008, 0, EBX, 0, DONE)                                                         \

@@ -450,7 +450,7 @@ static void leaf_basic(const struct cpu_model *model, const struct cpuid_inputs 
             leaf_cache(in, subleaf, true, out);
         break;
     case 5: /* MONITOR watches lines of 64 bytes; MWAIT can be told to wake for masked interrupts */
-        if (model->has[X86_FEATURE_MONITOR])
+        if (model->has[X86_FEATURE_MONITOR] || model->has[X86_FEATURE_MWAITX])
             set(out, CACHE_LINE, CACHE_LINE, 3, 0);
         break;
     case 6: out[CPUID_EAX] = feature_bits(model, 6, 0, CPUID_EAX); break;

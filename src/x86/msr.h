@@ -22,6 +22,7 @@ enum {
     MSR_BIOS_SIGN_ID = 0x8b, /* microcode revision in the upper half */
     MSR_PMC0 = 0xc1,
     MSR_PLATFORM_INFO = 0xce,
+    MSR_UMWAIT_CONTROL = 0xe1,
     MSR_MTRRCAP = 0xfe,
     MSR_ARCH_CAPABILITIES = 0x10a,
     MSR_FLUSH_CMD = 0x10b,

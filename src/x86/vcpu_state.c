@@ -105,6 +105,12 @@ static const struct state_field vcpu_fields[] = {
     STATE_FIELD(struct vcpu_state, event_vector, STATE_U8, 1),
     STATE_FIELD(struct vcpu_state, event_error, STATE_U32, 1),
     STATE_FIELD(struct vcpu_state, icount, STATE_U64, 1),
+    STATE_FIELD(struct vcpu_state, monitor, STATE_U8, 2),
+    STATE_FIELD(struct vcpu_state, monitor_phys, STATE_U64, 2),
+    STATE_FIELD(struct vcpu_state, monitor_line, STATE_BYTES, 2),
+    STATE_FIELD(struct vcpu_state, wait, STATE_U8, 2),
+    STATE_FIELD(struct vcpu_state, wait_deadline, STATE_U64, 2),
+    STATE_FIELD(struct vcpu_state, umwait_control, STATE_U64, 2),
     STATE_END,
 };
 
@@ -209,7 +215,9 @@ static int vcpu_post_load(void *object, struct error *err)
         {!canonical(s->kernel_gs_base), "kernel_gs_base", s->kernel_gs_base},
         {!canonical(s->sysenter_esp), "sysenter_esp", s->sysenter_esp},
         {!canonical(s->sysenter_eip), "sysenter_eip", s->sysenter_eip},
-        {s->activity > VCPU_SHUTDOWN, "activity", s->activity},
+        {s->activity > VCPU_WAITING, "activity", s->activity},
+        {s->monitor > VCPU_MONITOR_UMWAIT, "monitor", s->monitor},
+        {s->wait & ~VCPU_WAIT_ALL, "wait", s->wait},
         {s->smm, "smm", s->smm},
     };
     for (size_t i = 0; i < ARRAY_SIZE(checks); i++) {
@@ -231,7 +239,7 @@ static int vcpu_post_load(void *object, struct error *err)
 
 const struct state_table vcpu_state_table = {
     .name = "vcpu",
-    .version = 1,
+    .version = 2,
     .size = sizeof(struct vcpu_state),
     .fields = vcpu_fields,
     .post_load = vcpu_post_load,
@@ -281,6 +289,7 @@ static void reset_common(struct vcpu_state *s, u32 cpuid_signature)
     s->nmi_masked = s->nmi_pending = false;
     s->smm = false;
     s->pending_debug = 0;
+    s->monitor = VCPU_MONITOR_NONE;
     s->event_pending = s->event_has_error = s->event_software = false;
     s->event_vector = 0;
     s->event_error = 0;

@@ -141,7 +141,17 @@ struct desc_table {
 enum { IA32_APIC_BASE_BSP = 1 << 8, IA32_APIC_BASE_X2APIC = 1 << 10, IA32_APIC_BASE_ENABLE = 1 << 11 };
 #define IA32_APIC_BASE_DEFAULT 0xfee00000u
 
-enum vcpu_activity { VCPU_RUNNING, VCPU_HALTED, VCPU_WAIT_SIPI, VCPU_SHUTDOWN };
+enum vcpu_activity { VCPU_RUNNING, VCPU_HALTED, VCPU_WAIT_SIPI, VCPU_SHUTDOWN, VCPU_WAITING };
+
+/* MWAIT and its like: which instruction armed the monitor, and what ends the wait besides interrupts and the deadline. */
+enum vcpu_monitor { VCPU_MONITOR_NONE, VCPU_MONITOR_MWAIT, VCPU_MONITOR_UMWAIT };
+enum {
+    VCPU_WAIT_STORE = 1 << 0,   /* a store to the monitored line */
+    VCPU_WAIT_MASKED = 1 << 1,  /* an interrupt, also while RFLAGS.IF is 0 */
+    VCPU_WAIT_LIMITED = 1 << 2, /* the deadline is the system's: CF tells */
+    VCPU_WAIT_ALL = 7,
+};
+enum { VCPU_LINE = 64 };
 
 enum { X86_MTRR_VARIABLE = 8, X86_MTRR_FIXED = 11 };
 
@@ -205,6 +215,13 @@ struct vcpu_state {
     bool event_software; /* INT n, INT3, INTO: RIP to push is that after the instruction */
     u8 event_vector;
     u32 event_error;
+
+    u8 monitor; /* enum vcpu_monitor: armed */
+    u64 monitor_phys;
+    u8 monitor_line[VCPU_LINE]; /* what the line was when the monitor was armed */
+    u8 wait;                    /* VCPU_WAITING: VCPU_WAIT_* */
+    u64 wait_deadline;          /* in ticks of the guest's TSC; UINT64_MAX: none */
+    u64 umwait_control;         /* MSR */
 
     u64 icount; /* instructions and REP iterations retired since the VM began */
 };

@@ -223,11 +223,10 @@ static void on_remapped(void *opaque)
 /* ---- the cache ---- */
 
 static const struct interp_row *const all_rows[] = {
-    interp_alu_rows,        interp_move_rows,   interp_shift_rows,   interp_bit_rows,
-    interp_string_rows,     interp_branch_rows, interp_system_rows,  interp_x87_rows,
-    interp_mmx_rows,        interp_sse_fp_rows, interp_sse_int_rows, interp_crypto_rows,
-    interp_fpstate_rows,    interp_avx_fp_rows, interp_avx_int_rows, interp_avx_move_rows,
-    interp_avx_crypto_rows, interp_fma_rows,
+    interp_alu_rows,     interp_move_rows,     interp_shift_rows,      interp_bit_rows,  interp_string_rows,
+    interp_branch_rows,  interp_system_rows,   interp_x87_rows,        interp_mmx_rows,  interp_sse_fp_rows,
+    interp_sse_int_rows, interp_crypto_rows,   interp_fpstate_rows,    interp_wait_rows, interp_avx_fp_rows,
+    interp_avx_int_rows, interp_avx_move_rows, interp_avx_crypto_rows, interp_fma_rows,
 };
 
 struct block_cache *block_cache_get(struct vcpu *vcpu, struct error *err)

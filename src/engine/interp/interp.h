@@ -104,8 +104,8 @@ enum {
 extern const struct interp_row interp_alu_rows[], interp_move_rows[], interp_shift_rows[], interp_bit_rows[],
     interp_string_rows[], interp_branch_rows[], interp_system_rows[], interp_x87_rows[], interp_mmx_rows[],
     interp_sse_fp_rows[], interp_sse_int_rows[], interp_crypto_rows[], interp_fpstate_rows[],
-    interp_avx_fp_rows[], interp_avx_int_rows[], interp_avx_move_rows[], interp_avx_crypto_rows[],
-    interp_fma_rows[];
+    interp_wait_rows[], interp_avx_fp_rows[], interp_avx_int_rows[], interp_avx_move_rows[],
+    interp_avx_crypto_rows[], interp_fma_rows[];
 
 /*
  * What a block was decoded for. A change of any of these bits selects other blocks (c->mode is recomputed by

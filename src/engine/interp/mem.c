@@ -451,6 +451,14 @@ u64 interp_translate_exec(struct interp *c, const struct cell *i, u64 lin)
     return (e->phys & PAGE_MASK) | (lin & ~PAGE_MASK);
 }
 
+u64 interp_translate_read(struct interp *c, const struct cell *i, u64 lin)
+{
+    struct tlb_entry scratch;
+    const struct tlb_entry *e = translate(c, i, current_rights(c), lin, MEM_READ, &scratch);
+
+    return (e->phys & PAGE_MASK) | (lin & ~PAGE_MASK);
+}
+
 /* Drop entries, and keep the ways to blocks: what changed concerns loads and stores alone. */
 static void drop_entries(struct interp *c, bool keep_global)
 {

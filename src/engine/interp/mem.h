@@ -206,6 +206,8 @@ static inline bool interp_canonical_base(const struct interp *c, u64 base)
 
 /* Translate for an instruction fetch; returns the guest-physical address. Raises #PF. */
 u64 interp_translate_exec(struct interp *c, const struct cell *i, u64 lin);
+/* The same for a load. */
+u64 interp_translate_read(struct interp *c, const struct cell *i, u64 lin);
 
 void interp_tlb_flush(struct interp *c, bool keep_global);
 void interp_tlb_flush_page(struct interp *c, u64 lin);

@@ -985,26 +985,6 @@ HANDLER(serialize) /* all before it is done, and the fetch begins anew */
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     END_LOOP_NEXT;
 }
-HANDLER(monitor)
-{
-    u64 offset = get_sized(s, RAX, cell_address_size(i));
-
-    if (c->cpl)
-        raise_ud(c, i);
-    if (s->gpr[RCX])
-        raise_gp(c, i, 0);
-    interp_probe(c, i, interp_linear(c, i, i->seg, offset, 1, MEM_READ), 1, MEM_READ);
-    NEXT;
-}
-HANDLER(mwait) /* may end at any time for any reason (SDM 2): here at once */
-{
-    if (c->cpl)
-        raise_ud(c, i);
-    if (get32(s, RCX) & ~1u)
-        raise_gp(c, i, 0);
-    END_LOOP_NEXT;
-}
-
 #define UNDEFINED(op)                                                                                        \
     {                                                                                                        \
         op, 0, ANY_SIZE(interp_op_ud), ANY_SIZE(interp_op_ud)                                                \
@@ -1091,8 +1071,6 @@ const struct interp_row interp_system_rows[] = {
     REG_ONLY(OP_LFENCE, fence),
     REG_ONLY(OP_MFENCE, fence),
     REG_ONLY(OP_SFENCE, fence),
-    REG_ONLY(OP_MONITOR, monitor),
-    REG_ONLY(OP_MWAIT, mwait),
     UNDEFINED(OP_UD0_Gv_Ev),
     UNDEFINED(OP_UD1_Gv_Ev),
     UNDEFINED(OP_UD2),

@@ -248,7 +248,7 @@ static void debug_trap(struct interp *c)
 
     if (!s->pending_debug || s->mov_ss_shadow)
         return;
-    if (s->activity == VCPU_HALTED)
+    if (s->activity == VCPU_HALTED || s->activity == VCPU_WAITING)
         s->activity = VCPU_RUNNING;
     interp_debug_registers(c, s->pending_debug);
     s->pending_debug = 0;
