@@ -538,7 +538,10 @@ void interp_far_call(struct interp *c, const struct cell *i, u16 selector, u64 o
     interp_mode_changed(c);
 }
 
-/* After a return to an outer level: data segments that the new level may not use become null. */
+/*
+ * After a return to an outer level: data segments that the new level may not use become null. So does the selector of what
+ * is null already and has an RPL: hidden DPL 0 counts as an inner segment's. The base stays, which 64-bit code may use.
+ */
 static void drop_inner_segments(struct interp *c, unsigned cpl)
 {
     static const u8 data[] = {SEG_ES, SEG_DS, SEG_FS, SEG_GS};
@@ -546,7 +549,7 @@ static void drop_inner_segments(struct interp *c, unsigned cpl)
     for (size_t n = 0; n < ARRAY_SIZE(data); n++) {
         struct seg *seg = &c->state->seg[data[n]];
 
-        if (!(seg->attr & SEG_UNUSABLE) && dpl_of(seg) < cpl && !(is_code(seg) && is_conforming(seg))) {
+        if (seg->attr & SEG_UNUSABLE || (dpl_of(seg) < cpl && !(is_code(seg) && is_conforming(seg)))) {
             seg->selector = 0;
             seg->attr = SEG_UNUSABLE;
         }
