@@ -140,9 +140,9 @@ static ALWAYS_INLINE xmm twice(u64 v)
 {
     return (xmm){v, v};
 }
-BROADCAST(broadcast8, 1, twice((u8)b[0] * 0x0101010101010101))
-BROADCAST(broadcast16, 2, twice((u16)b[0] * 0x0001000100010001))
-BROADCAST(broadcast32, 4, twice((u32)b[0] * 0x0000000100000001))
+BROADCAST(broadcast8, 1, twice((u8)b[0] * 0x0101010101010101ull))
+BROADCAST(broadcast16, 2, twice((u16)b[0] * 0x0001000100010001ull))
+BROADCAST(broadcast32, 4, twice((u32)b[0] * 0x0000000100000001ull))
 BROADCAST(broadcast64, 8, twice(b[0]))
 static void broadcast128_m(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
