@@ -78,6 +78,8 @@ const struct written_case written_cases[] = {
     {16, "6765c4e29d93bccce03c59f6", "gs=4 rsp=cb58 flags=100 ymm1=ffffffffffffff25:ffffffffffffffe4 ymm4=9e9c3909b17e239b:a1155171df48d615"},
     /* Masked moves: no wrap at the end of a 16-bit offset; the segment comes before the page. */
     {16, "2ec4e26d2c6f28", "rbx=ffd4 xmm2=40:db00000080000000"}, {16, "2ec4e2ed8caff402", "rbx=fd08 ymm2=0:8000000000000000"},
+    /* Masked stores over a page end: CR2 tells the last byte that is stored. */
+    {64, "c482012fbb54a25dde", "r11=41a27dab xmm15=d3ff01008b000080:8eff7d00a2ff00ff"}, {32, "c4e25d8e30", "rax=20001ff0 xmm4=fe000000d7000000:da00000045743ab7 ymm4=b293adddfd48ecfc:9414c4c24fc2b699"},
     /* Moves and extensions. */
     {64, "4863c1", "rcx=80000000"}, {64, "63c1", "rcx=ffffffff80000000 rax=ffffffffffffffff"}, {64, "6663c1", "rcx=18000 rax=ffffffffffffffff"},
     {64, "0fb6c4", "rax=ffffffffffff8000"}, {64, "480fbec1", "rcx=80"}, {64, "4898", "rax=80000000"}, {64, "6698", "rax=ffff0080"}, {64, "4899", "rax=8000000000000000"},

@@ -236,16 +236,27 @@ static void masked_load(struct vcpu_state *s, struct interp *c, const struct cel
             load_bytes(c, i, lin[n], value + n * size, size);
     memcpy(s->vec[i->reg], value, 32);
 }
+/* On Intel's CPUs a fault of the second page tells the last byte that is stored. */
 static void masked_store(struct vcpu_state *s, struct interp *c, const struct cell *i, unsigned bytes,
                          unsigned size)
 {
-    u64 lin[8];
+    unsigned count = bytes / size, first = 0;
+    u64 lin[8], last = 0;
 
-    masked_addresses(s, c, i, bytes / size, size, MEM_WRITE, lin);
-    for (unsigned n = 0; n < bytes / size; n++)
+    masked_addresses(s, c, i, count, size, MEM_WRITE, lin);
+    while (first < count && !mask_bit(s, i->vvvv, first, size))
+        first++;
+    if (first == count)
+        return;
+    for (unsigned n = first; n < count; n++)
         if (mask_bit(s, i->vvvv, n, size))
-            interp_probe(c, i, lin[n], size, MEM_WRITE);
-    for (unsigned n = 0; n < bytes / size; n++)
+            last = lin[n] + size - 1;
+    if ((c->mode & MODE_CODE_MASK) != MODE_CODE64)
+        last = (u32)last;
+    interp_probe(c, i, lin[first], 1, MEM_WRITE);
+    if ((lin[first] ^ last) & PAGE_MASK)
+        interp_probe(c, i, last, 1, MEM_WRITE);
+    for (unsigned n = first; n < count; n++)
         if (mask_bit(s, i->vvvv, n, size))
             store_bytes(c, i, lin[n], s->vec[i->reg] + n * size, size);
 }
