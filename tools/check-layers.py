@@ -23,7 +23,7 @@ MAY_INCLUDE = {
     "host": BASE,
     "machine": FACTS,
     "engine/interp": MACHINE,
-    "engine/jit": MACHINE,
+    "engine/jit": MACHINE | {"engine/interp"},
     "engine/direct": MACHINE,
     "engine/kvm": MACHINE,
     "dev": MACHINE,

@@ -26,7 +26,7 @@ enum { RTC_ICOUNT_START = 1767225600 };
 enum { MEMORY_MIN = 1 << 20, PORT_DEBUG_EXIT = 0xf4, PORT_DEBUGCON = 0xe9, NAME_MAX_LEN = 63 };
 
 static const char *const clock_words[] = {"host", "icount", NULL};
-static const char *const engine_words[] = {"auto", "interp", NULL};
+static const char *const engine_words[] = {"auto", "interp", "jit", NULL};
 
 /*
  * "FILE,key=value,key=value": split off the file (commas doubled stand for one) and hand each pair to `set`. Returns the
@@ -315,7 +315,7 @@ static const struct plastron_option options[] = {
                               "instructions. With icount two runs "
                               "with the same input are the same to the last bit."},
     [OPTION_ENGINE] = {.name = "engine",
-                       .argument = "auto|interp",
+                       .argument = "auto|interp|jit",
                        .initial = "auto",
                        .help = "What executes the guest's instructions."},
     [OPTION_NO_REBOOT] =

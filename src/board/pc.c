@@ -25,6 +25,7 @@
 #include "dev/uart16550.h"
 #include "dev/virtio/virtio_blk.h"
 #include "engine/interp/engine.h"
+#include "engine/jit/engine.h"
 #include "firmware/firmware.h"
 #include "firmware/loader.h"
 
@@ -41,7 +42,7 @@ struct pc {
 };
 
 /* In order of preference; ends with NULL. */
-static const struct engine_ops *const engines[] = {&interp_engine, NULL};
+static const struct engine_ops *const engines[] = {&interp_engine, &jit_engine, NULL};
 
 const char *pc_engine_name(unsigned index)
 {

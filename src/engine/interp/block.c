@@ -14,8 +14,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "engine/interp/engine.h"
 #include "engine/interp/mem.h"
+#include "engine/interp/tier.h"
 #include "x86/cpuid.h"
 
 enum {
@@ -101,6 +101,9 @@ static void block_kill(struct interp *c, struct block *b)
     b->mode = BLOCK_DEAD;
     for (unsigned n = 0; n <= b->ncells; n++)
         b->cells[n].fn = interp_op_leave;
+    b->first_fn = interp_op_leave;
+    if (c->tier)
+        c->tier->block_killed(c, b);
 }
 
 static void page_enter(struct block_cache *cache, struct interp *c, struct block *b, u8 *host,
@@ -158,6 +161,8 @@ static void cache_flush(struct block_cache *cache, struct interp *c)
     memset(cache->hash, 0, sizeof(cache->hash));
     cache->npages = 0;
     cache->used = 0;
+    if (c->tier)
+        c->tier->blocks_dropped(c);
     for (unsigned n = 0; n < cache->vm->nvcpus; n++)
         if (cache->vm->vcpus[n] && cache->vm->vcpus[n]->engine_vcpu) {
             struct interp *other = vcpu_interp(cache->vm->vcpus[n]);
@@ -233,10 +238,9 @@ struct block_cache *block_cache_get(struct vcpu *vcpu, struct error *err)
 {
     struct block_cache *cache = NULL;
 
-    /* vcpu->engine is not set yet: this vCPU is being attached. */
+    /* All vCPUs of a VM have one engine; those before this one have been attached. */
     for (unsigned n = 0; n < vcpu->vm->nvcpus; n++)
-        if (vcpu->vm->vcpus[n] && vcpu->vm->vcpus[n]->engine_vcpu &&
-            vcpu->vm->vcpus[n]->engine == &interp_engine)
+        if (vcpu->vm->vcpus[n] && vcpu->vm->vcpus[n]->engine_vcpu)
             cache = vcpu_interp(vcpu->vm->vcpus[n])->blocks;
     if (!cache) {
         cache = calloc(1, sizeof(*cache));
@@ -575,6 +579,7 @@ static struct block *build(struct interp *c, struct code_at *at, u64 cs_base, u3
         b->ncells = 1;
     }
     fill_bad(&b->cells[b->ncells], b->nbytes, ended ? interp_op_leave : op_fall);
+    b->first_fn = b->cells[0].fn;
     page = (u64)(uintptr_t)at->host & PAGE_MASK;
     if (at->mem2 && (lin & ~PAGE_MASK) + b->nbytes > PAGE_SIZE)
         b->page2 = (u64)(uintptr_t)(at->mem2->host + at->mem_offset2) & PAGE_MASK;
@@ -584,6 +589,8 @@ static struct block *build(struct interp *c, struct code_at *at, u64 cs_base, u3
     cache->used += sizeof(struct block) + (b->ncells + 1u) * sizeof(struct cell);
     b->offset = (u32)(lin & ~PAGE_MASK);
     b->page = page;
+    if (c->tier)
+        b->cells[0].fn = c->tier->first;
     page_enter(cache, c, b, (u8 *)(uintptr_t)b->page, at->mem, at->mem_offset);
     if (b->page2 != BLOCK_NO_PAGE)
         page_enter(cache, c, b, (u8 *)(uintptr_t)b->page2, at->mem2, at->mem_offset2);
@@ -663,6 +670,7 @@ struct block *block_single(struct interp *c, const struct block *block)
     b->ncells = 1;
     b->link[0] = b->link[1] = NULL;
     b->cells[0] = block->cells[0];
+    b->cells[0].fn = block->first_fn;
     fill_bad(&b->cells[1], block->ncells > 1 ? block->cells[1].start : block->nbytes, interp_op_leave);
     return b;
 }

@@ -151,6 +151,9 @@ struct block {
         *link[2]; /* where the branch goes, where it falls through: blocks of the same page, or NULL */
     struct block *hash_next;
     struct block *page_next[2]; /* other blocks of the page, of the second page */
+    interp_fn *first_fn; /* handler of the first cell, which a tier (tier.h) may have put its own in front of */
+    void *tier_code;     /* the tier's, NULL: none */
+    u32 tier_heat;       /* how often the tier saw the block before it did something about it */
     struct cell cells[];
 };
 #define BLOCK_DEAD    0xffffffffu
@@ -258,6 +261,7 @@ struct interp {
         u64 hits;                       /* traps of the instruction under way, as bits of DR6 */
         u64 seen[6];                    /* what all this was made from */
     } debug;
+    const struct interp_tier *tier; /* tier.h; NULL: cells alone */
     struct {
         u64 blocks_built, blocks_killed, cache_flushes, tlb_misses, tlb_flushes, lookups;
     } counters;

@@ -4,6 +4,7 @@
 #include "engine/interp/mem.h"
 
 #include "engine/interp/debug.h"
+#include "engine/interp/tier.h"
 
 /* ---- segmentation (SDM 3A 5.3, 5.5, 5.6) ---- */
 
@@ -469,6 +470,8 @@ static void drop_entries(struct interp *c, bool keep_global)
         for (struct tlb_entry *e = c->tlbs[t]; e < c->tlbs[t] + TLB_ENTRIES; e++)
             if (!keep_global || !(e->phys & TLB_PHYS_GLOBAL))
                 e->tag_read = e->tag_write = TLB_INVALID;
+    if (c->tier)
+        c->tier->tlb_flushed(c);
     if (!keep_global) {
         c->tlb_used = false;
         c->large_lo = UINT64_MAX;
@@ -520,6 +523,8 @@ void interp_tlb_flush_page(struct interp *c, u64 lin)
         if ((e->tag_read & PAGE_MASK) == (lin & PAGE_MASK))
             e->tag_read = e->tag_write = TLB_INVALID;
     }
+    if (c->tier)
+        c->tier->tlb_page_flushed(c, lin);
 }
 
 void interp_tlb_protect(struct interp *c, struct mem_block *block, u64 offset)
@@ -530,6 +535,8 @@ void interp_tlb_protect(struct interp *c, struct mem_block *block, u64 offset)
         for (struct tlb_entry *e = c->tlbs[t]; e < c->tlbs[t] + TLB_ENTRIES; e++)
             if (!(e->tag_write & ~PAGE_MASK) && e->tag_write + e->addend == host)
                 e->tag_write |= TLB_INVALID;
+    if (c->tier)
+        c->tier->tlb_protected(c, host);
 }
 
 /* ---- accesses ---- */

@@ -14,6 +14,7 @@
 #include "engine/interp/flags.h"
 #include "engine/interp/fpstate.h"
 #include "engine/interp/mem.h"
+#include "engine/interp/tier.h"
 #include "machine/trace.h"
 #include "x86/cpuid.h"
 
@@ -463,14 +464,15 @@ static void interp_state_changed(struct vcpu *vcpu)
     c->traced = false;
 }
 
-static int interp_attach(struct vcpu *vcpu, struct error *err)
+int interp_attach_tier(struct vcpu *vcpu, size_t size, const struct interp_tier *tier, struct error *err)
 {
-    struct interp *c = calloc(1, sizeof(*c));
+    struct interp *c = calloc(1, size);
     u32 id[4];
 
     if (!c)
         return error_set(err, "no memory on the host for the interpreter");
     c->vcpu = vcpu;
+    c->tier = tier;
     c->state = &vcpu->state;
     c->memory = &vcpu->vm->memory;
     c->kick = &vcpu->kick;
@@ -493,6 +495,11 @@ static int interp_attach(struct vcpu *vcpu, struct error *err)
     vcpu->engine_vcpu = c;
     interp_tlb_flush(c, false);
     return 0;
+}
+
+static int interp_attach(struct vcpu *vcpu, struct error *err)
+{
+    return interp_attach_tier(vcpu, sizeof(struct interp), NULL, err);
 }
 
 static void interp_detach(struct vcpu *vcpu)

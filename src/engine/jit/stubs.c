@@ -1,0 +1,199 @@
+/*
+ * Code that all translations share. It is emitted once for each code cache, at its start, so that translations reach it by
+ * direct jumps, and so that the map of registers stands in one place (jit.h).
+ */
+#include <stddef.h>
+
+#include "engine/jit/emit.h"
+#include "engine/jit/jit.h"
+
+#define VCPU(field)   op_gs(offsetof(struct jit_vcpu, field))
+#define INTERP(field) op_gs(offsetof(struct jit_vcpu, interp.field))
+
+static const u8 callee_saved[] = {H_RBX, H_RBP, H_R12, H_R13, H_R14, H_R15};
+
+static struct operand guest_memory(unsigned reg)
+{
+    return op_gs(offsetof(struct jit_vcpu, guest_r9_r11) + (reg - R9) * 8);
+}
+static struct operand gpr(unsigned base, unsigned reg)
+{
+    return op_mem(base, (i32)(offsetof(struct vcpu_state, gpr) + reg * 8));
+}
+
+/* All guest registers from the vcpu_state at RAX; R15 is clobbered. */
+static void load_guest(struct emit *e)
+{
+    for (unsigned n = 0; n < 16; n++) {
+        if (jit_host[n] != JIT_IN_MEMORY) {
+            e_mov(e, jit_host[n], gpr(JIT_T0, n));
+        } else {
+            e_mov(e, JIT_T1, gpr(JIT_T0, n));
+            e_store(e, guest_memory(n), JIT_T1);
+        }
+    }
+}
+/* All guest registers to interp.state, whose address is in RAX then; R15 is kept. */
+static void store_guest(struct emit *e)
+{
+    e_mov(e, JIT_T0, INTERP(state));
+    for (unsigned n = 0; n < 16; n++)
+        if (jit_host[n] != JIT_IN_MEMORY)
+            e_store(e, gpr(JIT_T0, n), jit_host[n]);
+    for (unsigned n = 0; n < 16; n++)
+        if (jit_host[n] == JIT_IN_MEMORY) {
+            e_mov(e, H_RCX, guest_memory(n));
+            e_store(e, gpr(JIT_T0, n), H_RCX);
+        }
+}
+
+static void prologue(struct emit *e)
+{
+    for (size_t n = 0; n < sizeof(callee_saved); n++)
+        e_push(e, callee_saved[n]);
+    e_alu_imm(e, true, ALU_SUB, op_reg(H_RSP), 8);
+}
+static void epilogue(struct emit *e)
+{
+    e_alu_imm(e, true, ALU_ADD, op_reg(H_RSP), 8);
+    for (size_t n = sizeof(callee_saved); n--;)
+        e_pop(e, callee_saved[n]);
+}
+
+static void call_c(struct emit *e, const void *function)
+{
+    e_mov_imm(e, H_RAX, (u64)(uintptr_t)function);
+    e_call_indirect(e, op_reg(H_RAX));
+}
+
+/* void enter(state, interp, cell): the translation of interp.block. */
+static void make_enter(struct emit *e)
+{
+    prologue(e);
+    e_mov(e, H_RAX, INTERP(block));
+    e_mov(e, H_RSI, op_mem(H_RAX, offsetof(struct block, tier_code)));
+    e_store(e, VCPU(scratch), H_RSI);
+    e_mov_rr(e, H_RAX, H_RDI);
+    load_guest(e);
+    e_jmp_indirect(e, VCPU(scratch));
+}
+
+/* RAX: offset of a cell in the block at R15. Its handler goes on; of the first cell the block's own. */
+static void make_bail(struct emit *e, bool first)
+{
+    e_store(e, INTERP(block), JIT_T1);
+    e_alu(e, true, ALU_ADD, JIT_T1, op_reg(JIT_T0));
+    store_guest(e);
+    e_mov_rr(e, H_RDI, H_RAX);
+    e_mov_rr(e, H_RDX, JIT_T1);
+    e_mov(e, H_RSI, VCPU(self));
+    e_alu_imm(e, true, ALU_ADD, VCPU(counters.bails), 1);
+    if (first) {
+        e_mov(e, H_RAX, INTERP(block));
+        e_mov(e, H_RAX, op_mem(H_RAX, offsetof(struct block, first_fn)));
+    } else {
+        e_mov(e, H_RAX, op_mem(H_RDX, offsetof(struct cell, fn)));
+    }
+    epilogue(e);
+    e_jmp_indirect(e, op_reg(H_RAX));
+}
+
+/* To the loop, before the first instruction of the block at R15. */
+static void make_leave(struct emit *e)
+{
+    e_store(e, INTERP(block), JIT_T1);
+    store_guest(e);
+    e_mov(e, H_RCX, op_mem(JIT_T1, offsetof(struct block, rip)));
+    e_store(e, op_mem(JIT_T0, offsetof(struct vcpu_state, rip)), H_RCX);
+    epilogue(e);
+    e_ret(e);
+}
+
+/* CALLed with a number of a cell in RAX and its block in R15: its handler. Returns, or leaves to the loop. */
+static void make_call(struct emit *e)
+{
+    u8 *again;
+
+    e_store(e, VCPU(scratch), JIT_T0);
+    store_guest(e);
+    e_mov(e, H_RDI, VCPU(self));
+    e_mov_rr(e, H_RSI, JIT_T1);
+    e_mov(e, H_RDX, VCPU(scratch));
+    e_alu_imm(e, true, ALU_SUB, op_reg(H_RSP), 8);
+    call_c(e, (const void *)jit_call_handler);
+    e_alu_imm(e, true, ALU_ADD, op_reg(H_RSP), 8);
+    emit_op(e, false, 0x84, H_RAX, op_reg(H_RAX));
+    again = e_jcc(e, CC_NE);
+    e_alu_imm(e, true, ALU_ADD, op_reg(H_RSP), 8);
+    epilogue(e);
+    e_ret(e);
+    e_here(e, again);
+    e_mov(e, JIT_T0, INTERP(state));
+    load_guest(e);
+    e_ret(e);
+}
+
+/* CALLed with a linear address in RAX and a size in R15: offset and host page in RAX and R15; ZF is set when the access
+   cannot be made directly. All else is kept. */
+static void make_refill(struct emit *e, const void *function)
+{
+    static const u8 kept[] = {H_RCX, H_RDX, H_RSI, H_RDI, H_R8, H_R9, H_R10, H_R11};
+
+    for (size_t n = 0; n < sizeof(kept); n++)
+        e_push(e, kept[n]);
+    e_alu_imm(e, true, ALU_SUB, op_reg(H_RSP), 8);
+    e_mov(e, H_RDI, VCPU(self));
+    e_mov_rr(e, H_RSI, JIT_T0);
+    e_mov_rr(e, H_RDX, JIT_T1);
+    call_c(e, function);
+    e_mov_rr(e, JIT_T1, H_RDX);
+    e_alu_imm(e, true, ALU_ADD, op_reg(H_RSP), 8);
+    for (size_t n = sizeof(kept); n--;)
+        e_pop(e, kept[n]);
+    e_alu_imm(e, true, ALU_CMP, op_reg(JIT_T0), -1);
+    e_ret(e);
+}
+
+/* Of an exit that has no target yet. R15: block, RAX: offset of its last cell; the place of the jump is in scratch. */
+static void make_unlinked(struct emit *e, const void *bail)
+{
+    static const u8 kept[] = {H_RAX, H_RCX, H_RDX, H_RSI, H_RDI, H_R8, H_R9, H_R10, H_R11};
+
+    for (size_t n = 0; n < sizeof(kept); n++)
+        e_push(e, kept[n]);
+    e_alu_imm(e, true, ALU_SUB, op_reg(H_RSP), 8);
+    e_mov(e, H_RDI, VCPU(self));
+    e_mov_rr(e, H_RSI, JIT_T1);
+    e_mov(e, H_RDX, VCPU(scratch));
+    call_c(e, (const void *)jit_unlinked);
+    e_alu_imm(e, true, ALU_ADD, op_reg(H_RSP), 8);
+    for (size_t n = sizeof(kept); n--;)
+        e_pop(e, kept[n]);
+    e_target(e, e_jmp(e), bail);
+}
+
+void jit_make_stubs(struct code_cache *code)
+{
+    struct emit e = {code->rw, code->rw + code->size, false};
+    u8 *bail, *bail_first;
+
+#define STUB(name, make)                                                                                     \
+    do {                                                                                                     \
+        code->stub.name = code->rx + (e.p - code->rw);                                                       \
+        make;                                                                                                \
+    } while (0)
+    STUB(enter, make_enter(&e));
+    bail = e.p;
+    STUB(bail, make_bail(&e, false));
+    bail_first = e.p;
+    STUB(bail_first, make_bail(&e, true));
+    STUB(leave, make_leave(&e));
+    STUB(call, make_call(&e));
+    STUB(refill_read, make_refill(&e, (const void *)jit_refill_read));
+    STUB(refill_write, make_refill(&e, (const void *)jit_refill_write));
+    STUB(refill_stack, make_refill(&e, (const void *)jit_refill_stack));
+    STUB(unlinked, make_unlinked(&e, bail));
+    STUB(unlinked_first, make_unlinked(&e, bail_first));
+#undef STUB
+    code->used = code->stubs_end = (size_t)(e.p - code->rw);
+}

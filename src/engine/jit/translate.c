@@ -1,0 +1,903 @@
+/*
+ * One block to host code. jit.h has the roles of registers and the rules for exits.
+ *
+ * Most instructions are executed by the host as they are (JIT_PLAIN): the same opcode bytes with host registers in the
+ * register fields, and a memory operand that was translated into [R15 + RAX]. What is not translated calls its handler, and
+ * what ends a block without a translation bails out to its cell.
+ *
+ * Guest flags. An instruction leaves them in the host's flags (`host_flags`); they are stored to interp.flags in the
+ * interpreter's form (`mem_flags`) only when something follows that could leave the block, or that destroys the host's
+ * flags, before the next instruction that writes them all. Translating an address destroys them.
+ */
+#include <stddef.h>
+
+#include "engine/jit/emit.h"
+#include "engine/jit/jit.h"
+
+#define VCPU(field)   op_gs(offsetof(struct jit_vcpu, field))
+#define INTERP(field) op_gs(offsetof(struct jit_vcpu, interp.field))
+
+/* A place where the fast path goes to code behind the block. */
+enum fix_kind {
+    FIX_BAIL,     /* go on with the handler of `cell` */
+    FIX_READ,     /* an address is not in the TLB for loads: look further, resume or bail */
+    FIX_WRITE,
+    FIX_STACK,
+    FIX_UNLINKED, /* an exit without a target yet */
+};
+struct fix {
+    u8 kind;
+    u8 cell;
+    u8 size;    /* of the access */
+    u8 which;   /* FIX_UNLINKED: link[which] */
+    bool pushed; /* FIX_UNLINKED: the return address was pushed; it will be pushed again */
+    u8 *place, *resume;
+};
+enum { MAX_FIXES = BLOCK_MAX_CELLS * 6 };
+
+struct translation {
+    struct emit e;
+    struct jit_vcpu *j;
+    struct block *b;
+    unsigned cell;
+    struct x86_insn insn;
+    const struct x86_op_info *info;
+    const struct jit_form *form;
+    const u8 *bytes;
+    bool host_flags, mem_flags;
+    bool failed;
+    unsigned handler_calls, nfixes;
+    struct fix fixes[MAX_FIXES];
+};
+
+/* ---- bits and pieces ---- */
+
+static void add_fix(struct translation *t, enum fix_kind kind, u8 *place, struct fix f)
+{
+    if (t->nfixes == MAX_FIXES) {
+        t->failed = true;
+        return;
+    }
+    f.kind = (u8)kind;
+    f.cell = (u8)t->cell;
+    f.place = place;
+    t->fixes[t->nfixes++] = f;
+}
+
+static void bail_if(struct translation *t, unsigned cc)
+{
+    add_fix(t, FIX_BAIL, e_jcc(&t->e, cc), (struct fix){0});
+}
+
+static bool in_memory(unsigned guest)
+{
+    return jit_host[guest] == JIT_IN_MEMORY;
+}
+static struct operand memory_register(unsigned guest)
+{
+    return op_gs(offsetof(struct jit_vcpu, guest_r9_r11) + (guest - R9) * 8);
+}
+/* The host register that holds a guest register, loaded into `scratch` if it is kept in memory. */
+static unsigned get_guest(struct translation *t, unsigned guest, unsigned scratch)
+{
+    if (!in_memory(guest))
+        return jit_host[guest];
+    e_mov(&t->e, scratch, memory_register(guest));
+    return scratch;
+}
+/* After a write to the host register that get_guest gave. */
+static void put_guest(struct translation *t, unsigned guest, unsigned host)
+{
+    if (in_memory(guest))
+        e_store(&t->e, memory_register(guest), host);
+}
+
+/* ---- flags ---- */
+
+/* AX = LAHF's byte and OF, the form of interp.flags. */
+static void save_flags(struct translation *t)
+{
+    static const u8 get[] = {0x9f, 0x0f, 0x90, 0xc0}, opcode = 0x89, prefix = 0x66;
+
+    if (t->mem_flags)
+        return;
+    emit_bytes(&t->e, get, sizeof(get));
+    emit_modrm(&t->e, &prefix, 1, false, false, &opcode, 1, H_RAX, INTERP(flags));
+    t->mem_flags = true;
+}
+/* RAX is clobbered. */
+static void need_host_flags(struct translation *t)
+{
+    static const u8 opcode[] = {0x0f, 0xb7}, set[] = {0x04, 0x7f, 0x9e};
+
+    if (t->host_flags)
+        return;
+    emit_modrm(&t->e, NULL, 0, false, false, opcode, 2, H_RAX, INTERP(flags));
+    emit_bytes(&t->e, set, sizeof(set));
+    t->host_flags = true;
+}
+/* Something follows that destroys the host's flags, or may leave the block. */
+static void clobber_flags(struct translation *t)
+{
+    save_flags(t);
+    t->host_flags = false;
+}
+static u64 flags_needed(const struct translation *t)
+{
+    u64 written = t->info->flags_written & FLAGS_ARITH;
+
+    return (t->info->flags_read & FLAGS_ARITH) || (written && written != FLAGS_ARITH);
+}
+static void flags_written(struct translation *t)
+{
+    if (t->info->flags_written & FLAGS_ARITH) {
+        t->host_flags = true;
+        t->mem_flags = false;
+    }
+}
+
+/* ---- addresses ---- */
+
+/* The offset part of the memory operand to `to`; both scratch registers may be used. */
+static void effective_address(struct translation *t, unsigned to, bool w)
+{
+    const struct x86_insn *insn = &t->insn;
+    const struct cell *cell = &t->b->cells[t->cell];
+    i64 disp = insn->disp;
+    unsigned base = NO_BASE, index = NO_INDEX;
+
+    if (insn->base == X86_RIP_REG || (insn->base == X86_NO_REG && insn->index == X86_NO_REG)) {
+        e_mov_imm(&t->e, to, (u64)cell->disp);
+        return;
+    }
+    if (insn->base != X86_NO_REG)
+        base = get_guest(t, insn->base, JIT_T0);
+    if (insn->index != X86_NO_REG)
+        index = get_guest(t, insn->index, JIT_T1);
+    if (index == NO_INDEX && !disp && w)
+        e_mov_rr(&t->e, to, base);
+    else
+        e_lea(&t->e, w, to, (struct operand){OPERAND_MEM, (u8)base, (u8)index, insn->scale, (i32)disp});
+}
+
+/* Linear address of the memory operand to RAX. Flags are clobbered. */
+static void linear_address(struct translation *t)
+{
+    unsigned seg = t->insn.segment;
+
+    clobber_flags(t);
+    effective_address(t, JIT_T0, true);
+    if (seg == SEG_FS || seg == SEG_GS)
+        e_alu(&t->e, true, ALU_ADD, JIT_T0, op_gs(offsetof(struct jit_vcpu, interp.seg_base) + seg * 8));
+}
+
+/*
+ * From a linear address in RAX to an offset in RAX and a host page in R15, for `size` bytes that may be read (or written).
+ * The tag is subtracted: what is left is below 4096 - size + 1 exactly when the page is the entry's and the access does not
+ * cross its end. Stacks have one entry of their own, good for both, which is what most of their accesses hit.
+ */
+static void translate(struct translation *t, unsigned size, bool write, bool stack)
+{
+    struct emit *e = &t->e;
+    struct fix f = {.size = (u8)size};
+    u8 *place;
+
+    if (stack) {
+        e_alu(e, true, ALU_SUB, JIT_T0, VCPU(stack_tag));
+        e_alu(e, true, ALU_CMP, JIT_T0, op_gs(offsetof(struct jit_vcpu, stack_limit) + __builtin_ctz(size) * 8));
+        place = e_jcc(e, CC_AE);
+        e_mov(e, JIT_T1, VCPU(stack_host));
+        f.resume = e->p;
+        add_fix(t, FIX_STACK, place, f);
+        return;
+    }
+    e_mov32(e, JIT_T1, op_reg(JIT_T0));
+    e_shr_imm(e, false, JIT_T1, PAGE_SHIFT - 4);
+    e_alu_imm(e, false, ALU_AND, op_reg(JIT_T1), (JIT_TLB_ENTRIES - 1) * 16);
+    if (write)
+        e_alu(e, true, ALU_ADD, JIT_T1, VCPU(write));
+    else
+        e_alu(e, true, ALU_ADD, JIT_T1, VCPU(read));
+    e_alu(e, true, ALU_SUB, JIT_T0, op_mem(JIT_T1, offsetof(struct jit_tlb_entry, tag)));
+    e_alu_imm(e, true, ALU_CMP, op_reg(JIT_T0), (i32)(PAGE_SIZE - size));
+    place = e_jcc(e, CC_A);
+    e_mov(e, JIT_T1, op_mem(JIT_T1, offsetof(struct jit_tlb_entry, host)));
+    f.resume = e->p;
+    add_fix(t, write ? FIX_WRITE : FIX_READ, place, f);
+}
+
+static bool off_stack(const struct x86_insn *insn)
+{
+    return insn->base == RSP;
+}
+
+/* The memory operand to [R15 + RAX]. */
+static struct operand memory_operand(struct translation *t, unsigned size, bool write)
+{
+    linear_address(t);
+    translate(t, size, write, off_stack(&t->insn));
+    return op_index(JIT_T1, JIT_T0, 0, 0);
+}
+/* To [R15], so that RAX is free. */
+static struct operand memory_operand_single(struct translation *t, unsigned size, bool write)
+{
+    e_lea(&t->e, true, JIT_T1, memory_operand(t, size, write));
+    return op_mem(JIT_T1, 0);
+}
+
+/* ---- the bytes of an instruction ---- */
+
+struct raw {
+    u8 prefixes[4], nprefixes; /* that stay: 66, F2, F3, LOCK */
+    u8 opcode[3], nopcode;
+    bool rex, w;
+    const u8 *imm;
+    unsigned nimm;
+};
+
+static bool take_apart(const struct translation *t, struct raw *r)
+{
+    const u8 *p = t->bytes, *end = p + t->insn.length;
+
+    *r = (struct raw){0};
+    for (;; p++) {
+        if (*p == 0x66 || *p == 0xf2 || *p == 0xf3 || *p == 0xf0) {
+            if (r->nprefixes == sizeof(r->prefixes))
+                return false;
+            r->prefixes[r->nprefixes++] = *p;
+        } else if (*p != 0x2e && *p != 0x36 && *p != 0x3e && *p != 0x26 && *p != 0x64 && *p != 0x65) {
+            break;
+        }
+    }
+    if ((*p & 0xf0) == 0x40) {
+        r->rex = true;
+        r->w = *p >> 3 & 1;
+        p++;
+    }
+    r->opcode[r->nopcode++] = *p;
+    if (*p == 0x0f) {
+        r->opcode[r->nopcode++] = *++p;
+        if (*p == 0x38 || *p == 0x3a)
+            r->opcode[r->nopcode++] = *++p;
+    }
+    p++;
+    if (t->insn.has_modrm) {
+        unsigned mod = *p >> 6, rm = *p & 7;
+
+        p++;
+        if (mod != 3 && rm == 4) {
+            if (mod == 0 && (*p & 7) == 5)
+                p += 4;
+            p++;
+        }
+        p += mod == 1 ? 1 : mod == 2 || (mod == 0 && rm == 5) ? 4 : 0;
+    }
+    r->imm = p;
+    r->nimm = (unsigned)(end - p);
+    return p <= end;
+}
+
+static unsigned operand_bytes(const struct translation *t, char letter)
+{
+    switch (letter) {
+    case 'b': return 1;
+    case 'w': return 2;
+    case 'd': return 4;
+    case 'q': return 8;
+    case 'y': return t->insn.operand_size == 8 ? 8 : 4;
+    default: return t->insn.operand_size;
+    }
+}
+
+/* AH, CH, DH or BH. */
+static bool high_byte(const struct translation *t, char letter, unsigned n)
+{
+    return letter == 'b' && n >= 4 && n < 8 && !(t->insn.prefixes & X86_PFX_REX);
+}
+
+/* ---- instructions ---- */
+
+static bool plain(struct translation *t)
+{
+    const struct jit_form *f = t->form;
+    const struct x86_insn *insn = &t->insn;
+    unsigned reg = insn->modrm >> 3 & 7, size = operand_bytes(t, f->rm_size);
+    bool reg_waits = false;
+    struct operand rm;
+    struct raw r;
+
+    if (!insn->has_modrm || !take_apart(t, &r))
+        return false;
+    if ((f->reg && high_byte(t, f->reg_size, insn->reg)) ||
+        (!insn->is_mem && high_byte(t, f->rm_size, insn->rm)))
+        return false;
+    if (insn->is_mem) {
+        bool single = flags_needed(t) || (f->reg && in_memory(insn->reg));
+
+        /* A bit string reaches beyond its operand. */
+        if (f->reg && t->info->mnemonic[0] == 'B' && t->info->mnemonic[1] == 'T')
+            return false;
+        rm = single ? memory_operand_single(t, size, f->rm & JIT_WRITE) : memory_operand(t, size, f->rm & JIT_WRITE);
+    } else {
+        rm = op_reg(get_guest(t, insn->rm, JIT_T1));
+    }
+    if (flags_needed(t))
+        need_host_flags(t);
+    if (f->reg) {
+        reg = get_guest(t, insn->reg, JIT_T0);
+        reg_waits = f->reg & JIT_WRITE;
+    }
+    emit_modrm(&t->e, r.prefixes, r.nprefixes, r.rex, r.w, r.opcode, r.nopcode, reg, rm);
+    emit_bytes(&t->e, r.imm, r.nimm);
+    flags_written(t);
+    if (!insn->is_mem && (f->rm & JIT_WRITE))
+        put_guest(t, insn->rm, rm.base);
+    if (reg_waits)
+        put_guest(t, insn->reg, reg);
+    return true;
+}
+
+/* OP AL,Ib and OP rAX,Iz: by their form with ModRM. */
+static bool acc_imm(struct translation *t)
+{
+    unsigned byte = !(t->insn.opcode & 1), n = t->insn.opcode >> 3 & 7;
+    bool test = t->insn.opcode >= 0xa8;
+    u8 prefix = 0x66, opcode = (u8)(test ? 0xf7 - byte : 0x81 - byte);
+    unsigned size = byte ? 1 : t->insn.operand_size;
+    u32 imm = (u32)t->insn.imm;
+
+    if (flags_needed(t))
+        need_host_flags(t);
+    emit_modrm(&t->e, &prefix, size == 2, false, size == 8, &opcode, 1, test ? 0 : n, op_reg(jit_host[RAX]));
+    emit_bytes(&t->e, &imm, size < 4 ? size : 4);
+    flags_written(t);
+    return true;
+}
+
+static bool extend(struct translation *t)
+{
+    static const u8 movsx_w[] = {0x0f, 0xbf}, movsx_b[] = {0x0f, 0xbe}, movsxd = 0x63, prefix = 0x66;
+    struct operand rax = op_reg(jit_host[RAX]);
+    unsigned size = t->insn.operand_size;
+
+    if (t->insn.opcode == 0x98) {
+        if (size == 8)
+            emit_modrm(&t->e, NULL, 0, false, true, &movsxd, 1, jit_host[RAX], rax);
+        else if (size == 4)
+            emit_modrm(&t->e, NULL, 0, false, false, movsx_w, 2, jit_host[RAX], rax);
+        else
+            emit_modrm(&t->e, &prefix, 1, true, false, movsx_b, 2, jit_host[RAX], rax);
+        return true;
+    }
+    e_mov_rr(&t->e, H_RAX, jit_host[RAX]);
+    if (size != 4)
+        emit8(&t->e, size == 8 ? 0x48 : 0x66);
+    emit8(&t->e, 0x99);
+    return true;
+}
+
+/* MUL, IMUL, DIV, IDIV: guest RAX goes through the host's, RDX is in its place. */
+static bool accumulator(struct translation *t)
+{
+    const struct x86_insn *insn = &t->insn;
+    unsigned size = operand_bytes(t, t->form->rm_size), digit = insn->modrm >> 3 & 7;
+    bool w = size == 8, divides = digit >= 6;
+    struct operand rm;
+    u8 opcode = 0xf7;
+
+    if (size < 4)
+        return false;
+    if (insn->is_mem) {
+        rm = memory_operand_single(t, size, false);
+        if (divides) {
+            emit_op(&t->e, w, 0x8b, JIT_T1, rm);
+            rm = op_reg(JIT_T1);
+        }
+    } else {
+        rm = op_reg(get_guest(t, insn->rm, JIT_T1));
+    }
+    if (divides) {
+        /* What cannot overflow: the upper half is the lower's extension, and the divisor not 0 (nor -1, signed). */
+        clobber_flags(t);
+        if (digit == 7) {
+            emit_op(&t->e, w, 0x8b, H_RAX, op_reg(jit_host[RAX]));
+            emit_op(&t->e, w, 0xc1, 7, op_reg(H_RAX));
+            emit8(&t->e, w ? 63 : 31);
+            e_alu(&t->e, w, ALU_CMP, H_RAX, op_reg(H_RDX));
+            bail_if(t, CC_NE);
+            e_lea(&t->e, w, H_RAX, op_mem(rm.base, 1));
+            e_alu_imm(&t->e, w, ALU_CMP, op_reg(H_RAX), 1);
+            bail_if(t, CC_BE);
+        } else {
+            emit_op(&t->e, w, 0x85, H_RDX, op_reg(H_RDX));
+            bail_if(t, CC_NE);
+            emit_op(&t->e, w, 0x85, rm.base, rm);
+            bail_if(t, CC_E);
+        }
+        need_host_flags(t);
+    } else if (flags_needed(t)) {
+        need_host_flags(t);
+    }
+    e_mov_rr(&t->e, H_RAX, jit_host[RAX]);
+    emit_modrm(&t->e, NULL, 0, false, w, &opcode, 1, digit, rm);
+    e_mov_rr(&t->e, jit_host[RAX], H_RAX);
+    flags_written(t);
+    return true;
+}
+
+static bool lea(struct translation *t)
+{
+    unsigned size = t->insn.operand_size, to;
+
+    if (size < 4)
+        return false;
+    to = in_memory(t->insn.reg) ? JIT_T0 : jit_host[t->insn.reg];
+    if (t->insn.base == X86_RIP_REG || (t->insn.base == X86_NO_REG && t->insn.index == X86_NO_REG))
+        e_mov_imm(&t->e, to, size == 8 ? (u64)t->b->cells[t->cell].disp : (u32)t->b->cells[t->cell].disp);
+    else
+        effective_address(t, to, size == 8);
+    put_guest(t, t->insn.reg, to);
+    return true;
+}
+
+static bool mov_imm(struct translation *t)
+{
+    unsigned n = t->insn.rm, size = t->insn.operand_size, to = in_memory(n) ? JIT_T0 : jit_host[n];
+
+    if (size < 4)
+        return false;
+    e_mov_imm(&t->e, to, size == 8 ? t->insn.imm : (u32)t->insn.imm);
+    put_guest(t, n, to);
+    return true;
+}
+
+static bool bswap(struct translation *t)
+{
+    unsigned size = t->insn.operand_size, reg;
+
+    if (size < 4)
+        return false;
+    reg = get_guest(t, t->insn.rm, JIT_T0);
+    emit8(&t->e, (u8)(0x40 | (size == 8) << 3 | reg >> 3));
+    emit8(&t->e, 0x0f);
+    emit8(&t->e, 0xc8 | (reg & 7));
+    put_guest(t, t->insn.rm, reg);
+    return true;
+}
+
+static bool xchg_acc(struct translation *t)
+{
+    unsigned size = t->insn.operand_size, other;
+
+    if (size < 4)
+        return false;
+    other = get_guest(t, t->insn.rm, JIT_T1);
+    emit_op(&t->e, size == 8, 0x8b, JIT_T0, op_reg(jit_host[RAX]));
+    emit_op(&t->e, size == 8, 0x8b, jit_host[RAX], op_reg(other));
+    emit_op(&t->e, size == 8, 0x8b, other, op_reg(JIT_T0));
+    put_guest(t, t->insn.rm, other);
+    return true;
+}
+
+/* ---- stack ---- */
+
+/* [R15 + RAX] is the place that PUSH of 8 bytes writes. */
+static void push_place(struct translation *t)
+{
+    clobber_flags(t);
+    e_lea(&t->e, true, JIT_T0, op_mem(JIT_RSP, -8));
+    translate(t, 8, true, true);
+}
+static void move_sp(struct translation *t, i32 by)
+{
+    e_lea(&t->e, true, JIT_RSP, op_mem(JIT_RSP, by));
+}
+
+static bool push(struct translation *t)
+{
+    unsigned from;
+
+    if (t->insn.operand_size != 8 || t->insn.is_mem)
+        return false;
+    push_place(t);
+    if (in_memory(t->insn.rm)) {
+        e_lea(&t->e, true, JIT_T1, op_index(JIT_T1, JIT_T0, 0, 0));
+        from = get_guest(t, t->insn.rm, JIT_T0);
+        e_store(&t->e, op_mem(JIT_T1, 0), from);
+    } else {
+        e_store(&t->e, op_index(JIT_T1, JIT_T0, 0, 0), jit_host[t->insn.rm]);
+    }
+    move_sp(t, -8);
+    return true;
+}
+
+static bool push_imm(struct translation *t)
+{
+    if (t->insn.operand_size != 8)
+        return false;
+    push_place(t);
+    emit_op(&t->e, true, 0xc7, 0, op_index(JIT_T1, JIT_T0, 0, 0));
+    emit32(&t->e, (u32)t->insn.imm);
+    move_sp(t, -8);
+    return true;
+}
+
+static bool pop(struct translation *t)
+{
+    unsigned n = t->insn.rm, to = in_memory(n) ? JIT_T0 : jit_host[n];
+
+    if (t->insn.operand_size != 8 || t->insn.is_mem)
+        return false;
+    clobber_flags(t);
+    e_mov_rr(&t->e, JIT_T0, JIT_RSP);
+    translate(t, 8, false, true);
+    move_sp(t, 8); /* before the load: POP RSP */
+    e_mov(&t->e, to, op_index(JIT_T1, JIT_T0, 0, 0));
+    put_guest(t, n, to);
+    return true;
+}
+
+static bool leave(struct translation *t)
+{
+    if (t->insn.operand_size != 8)
+        return false;
+    clobber_flags(t);
+    e_mov_rr(&t->e, JIT_T0, jit_host[RBP]);
+    translate(t, 8, false, true);
+    e_lea(&t->e, true, JIT_RSP, op_mem(jit_host[RBP], 8));
+    e_mov(&t->e, jit_host[RBP], op_index(JIT_T1, JIT_T0, 0, 0));
+    return true;
+}
+
+/* ---- ends of blocks ---- */
+
+static void count_block(struct translation *t)
+{
+    e_alu_imm(&t->e, true, ALU_SUB, INTERP(left), t->b->ncells);
+}
+
+/* RAX: a RIP. To R15: the translation of its block, by way of the jump table; or bail. */
+static void look_up(struct translation *t)
+{
+    struct emit *e = &t->e;
+    const size_t table = offsetof(struct jit_vcpu, interp.jump);
+
+    e_mov_rr(e, JIT_T1, JIT_T0);
+    e_shr_imm(e, true, JIT_T1, JUMP_BITS);
+    e_alu(e, true, ALU_XOR, JIT_T1, op_reg(JIT_T0));
+    e_alu_imm(e, false, ALU_AND, op_reg(JIT_T1), JUMP_ENTRIES - 1);
+    e_lea(e, true, JIT_T1, op_index(JIT_T1, JIT_T1, 1, 0)); /* entries have 24 bytes */
+    e_alu(e, true, ALU_CMP, JIT_T0, op_gs_index(JIT_T1, 3, table + offsetof(struct jump_entry, rip)));
+    bail_if(t, CC_NE);
+    e_mov(e, JIT_T0, INTERP(generation));
+    e_alu(e, true, ALU_CMP, JIT_T0, op_gs_index(JIT_T1, 3, table + offsetof(struct jump_entry, generation)));
+    bail_if(t, CC_NE);
+    e_mov(e, JIT_T1, op_gs_index(JIT_T1, 3, table + offsetof(struct jump_entry, block)));
+    emit_op(e, false, 0x81, ALU_CMP, op_mem(JIT_T1, offsetof(struct block, mode)));
+    emit32(e, t->b->mode);
+    bail_if(t, CC_NE);
+    e_mov(e, JIT_T1, op_mem(JIT_T1, offsetof(struct block, tier_code)));
+    emit_op(e, true, 0x85, JIT_T1, op_reg(JIT_T1));
+    bail_if(t, CC_E);
+}
+
+/* On to `rip`. `pushed`: by a CALL whose return address is in place. */
+static void exit_to(struct translation *t, u64 rip, unsigned which, bool pushed)
+{
+    if (((rip ^ t->b->rip) & PAGE_MASK) == 0) {
+        if (pushed)
+            move_sp(t, -8);
+        count_block(t);
+        add_fix(t, FIX_UNLINKED, e_jmp(&t->e), (struct fix){.which = (u8)which, .pushed = pushed});
+        return;
+    }
+    e_mov_imm(&t->e, JIT_T0, rip);
+    look_up(t);
+    if (pushed)
+        move_sp(t, -8);
+    count_block(t);
+    e_jmp_indirect(&t->e, op_reg(JIT_T1));
+}
+
+static u64 next_rip(const struct translation *t)
+{
+    const struct cell *cell = &t->b->cells[t->cell];
+
+    return t->b->rip + cell->start + cell->len;
+}
+
+static bool jcc(struct translation *t)
+{
+    const struct cell *cell = &t->b->cells[t->cell];
+    u8 *taken;
+    unsigned cc = t->insn.opcode & 15;
+
+    if (cell->rm) /* raises #GP when it is taken */
+        return false;
+    save_flags(t);
+    need_host_flags(t);
+    taken = e_jcc(&t->e, cc);
+    exit_to(t, next_rip(t), 1, false);
+    e_here(&t->e, taken);
+    exit_to(t, (u64)cell->disp, 0, false);
+    return true;
+}
+
+static bool jmp(struct translation *t)
+{
+    const struct cell *cell = &t->b->cells[t->cell];
+
+    if (cell->rm)
+        return false;
+    save_flags(t);
+    exit_to(t, (u64)cell->disp, 0, false);
+    return true;
+}
+
+/* The return address to [R15 + RAX]. */
+static void store_return(struct translation *t)
+{
+    u64 rip = next_rip(t);
+
+    if ((u64)(i64)(i32)rip == rip) {
+        emit_op(&t->e, true, 0xc7, 0, op_index(JIT_T1, JIT_T0, 0, 0));
+        emit32(&t->e, (u32)rip);
+        return;
+    }
+    e_lea(&t->e, true, JIT_T1, op_index(JIT_T1, JIT_T0, 0, 0));
+    e_mov_imm(&t->e, JIT_T0, rip);
+    e_store(&t->e, op_mem(JIT_T1, 0), JIT_T0);
+}
+
+static bool call(struct translation *t)
+{
+    const struct cell *cell = &t->b->cells[t->cell];
+
+    if (cell->rm || t->insn.operand_size != 8)
+        return false;
+    push_place(t);
+    store_return(t);
+    exit_to(t, (u64)cell->disp, 0, true);
+    return true;
+}
+
+static bool ret(struct translation *t)
+{
+    if (t->insn.operand_size != 8)
+        return false;
+    clobber_flags(t);
+    e_mov_rr(&t->e, JIT_T0, JIT_RSP);
+    translate(t, 8, false, true);
+    e_mov(&t->e, JIT_T0, op_index(JIT_T1, JIT_T0, 0, 0));
+    look_up(t);
+    move_sp(t, 8);
+    count_block(t);
+    e_jmp_indirect(&t->e, op_reg(JIT_T1));
+    return true;
+}
+
+/* The translation of the target to R15. */
+static void indirect_target(struct translation *t)
+{
+    clobber_flags(t);
+    if (t->insn.is_mem)
+        e_mov(&t->e, JIT_T0, memory_operand(t, 8, false));
+    else
+        e_mov_rr(&t->e, JIT_T0, get_guest(t, t->insn.rm, JIT_T0));
+    look_up(t);
+}
+
+static bool jmp_indirect(struct translation *t)
+{
+    if (t->insn.operand_size != 8)
+        return false;
+    indirect_target(t);
+    count_block(t);
+    e_jmp_indirect(&t->e, op_reg(JIT_T1));
+    return true;
+}
+
+static bool call_indirect(struct translation *t)
+{
+    if (t->insn.operand_size != 8)
+        return false;
+    indirect_target(t);
+    e_store(&t->e, VCPU(scratch), JIT_T1);
+    push_place(t);
+    store_return(t);
+    move_sp(t, -8);
+    count_block(t);
+    e_jmp_indirect(&t->e, VCPU(scratch));
+    return true;
+}
+
+/* ---- blocks ---- */
+
+static bool nop(struct translation *t)
+{
+    return true;
+}
+
+static bool (*const translators[])(struct translation *t) = {
+    [JIT_PLAIN] = plain,
+    [JIT_ACC_IMM] = acc_imm,
+    [JIT_EXTEND] = extend,
+    [JIT_ACC] = accumulator,
+    [JIT_LEA] = lea,
+    [JIT_MOV_IMM] = mov_imm,
+    [JIT_BSWAP] = bswap,
+    [JIT_XCHG_ACC] = xchg_acc,
+    [JIT_NOP] = nop,
+    [JIT_PUSH] = push,
+    [JIT_PUSH_IMM] = push_imm,
+    [JIT_POP] = pop,
+    [JIT_LEAVE] = leave,
+    [JIT_CALL] = call,
+    [JIT_RET] = ret,
+    [JIT_JMP] = jmp,
+    [JIT_JCC] = jcc,
+    [JIT_CALL_INDIRECT] = call_indirect,
+    [JIT_JMP_INDIRECT] = jmp_indirect,
+};
+
+/* Leave to the handler of cell `n`. */
+static void emit_bail(struct translation *t, unsigned n)
+{
+    const struct code_cache *code = t->j->code;
+
+    e_mov_imm(&t->e, JIT_T0, offsetof(struct block, cells) + n * sizeof(struct cell));
+    e_mov_imm(&t->e, JIT_T1, (u64)(uintptr_t)t->b);
+    e_target(&t->e, e_jmp(&t->e), code_rw(code, n ? code->stub.bail : code->stub.bail_first));
+}
+
+static void emit_handler_call(struct translation *t)
+{
+    const struct code_cache *code = t->j->code;
+
+    save_flags(t);
+    e_mov_imm(&t->e, JIT_T0, t->cell);
+    e_mov_imm(&t->e, JIT_T1, (u64)(uintptr_t)t->b);
+    emit8(&t->e, 0xe8);
+    emit32(&t->e, 0);
+    e_target(&t->e, t->e.p - 4, code_rw(code, code->stub.call));
+    t->host_flags = false;
+}
+
+/* Whether the cell has the handler that its form stands for, and not one that raises, or that a debugger has put there. */
+static bool ordinary(const struct translation *t, const struct cell *cell, interp_fn *fn)
+{
+    return fn != interp_op_ud && fn != interp_op_nm && fn != interp_op_leave && cell->op == t->insn.op;
+}
+
+/* Returns whether the instruction ended the translation. */
+static bool translate_cell(struct translation *t)
+{
+    const struct cell *cell = &t->b->cells[t->cell];
+    interp_fn *fn = t->cell ? cell->fn : t->b->first_fn;
+    struct x86_decode_mode mode = {X86_CODE64, t->j->interp.amd};
+    bool last = t->cell + 1u == t->b->ncells;
+    u32 ends = X86_OP_BRANCH | X86_OP_SERIALISE | X86_OP_REP;
+    u8 *start = t->e.p;
+    unsigned fixes = t->nfixes;
+    bool host_flags = t->host_flags, mem_flags = t->mem_flags;
+
+    t->bytes = (const u8 *)(uintptr_t)(t->b->page + t->b->offset) + cell->start;
+    if (x86_decode(&mode, t->bytes, X86_MAX_INSN, &t->insn) == X86_DECODE_OK && ordinary(t, cell, fn) &&
+        t->insn.length == cell->len && (!t->insn.is_mem || t->insn.address_size == 8)) {
+        t->info = &x86_ops[t->insn.op];
+        t->form = &t->j->code->forms[t->insn.op];
+        if (t->form->kind != JIT_NONE && translators[t->form->kind](t))
+            return t->info->attributes & ends;
+    }
+    t->e.p = start;
+    t->nfixes = fixes;
+    t->host_flags = host_flags;
+    t->mem_flags = mem_flags;
+    if (last && (x86_ops[cell->op].attributes & ends || !ordinary(t, cell, fn))) {
+        save_flags(t);
+        emit_bail(t, t->cell);
+        return true;
+    }
+    t->handler_calls++;
+    emit_handler_call(t);
+    return false;
+}
+
+/* What the fast paths jump to. */
+static void emit_fixes(struct translation *t)
+{
+    const struct code_cache *code = t->j->code;
+    u8 *bails[BLOCK_MAX_CELLS + 1] = {0};
+
+    for (unsigned n = 0; n < t->nfixes; n++) {
+        struct fix *f = &t->fixes[n];
+        u8 *bail;
+
+        if (f->kind == FIX_UNLINKED) {
+            u64 site = (u64)(uintptr_t)(code->rx + (f->place - 1 - code->rw));
+
+            e_here(&t->e, f->place);
+            if (f->pushed)
+                move_sp(t, 8);
+            e_alu_imm(&t->e, true, ALU_ADD, INTERP(left), t->b->ncells);
+            e_mov_imm(&t->e, JIT_T0, site << 1 | f->which);
+            e_store(&t->e, VCPU(scratch), JIT_T0);
+            e_mov_imm(&t->e, JIT_T0, offsetof(struct block, cells) + f->cell * sizeof(struct cell));
+            e_mov_imm(&t->e, JIT_T1, (u64)(uintptr_t)t->b);
+            e_target(&t->e, e_jmp(&t->e), code_rw(code, f->cell ? code->stub.unlinked : code->stub.unlinked_first));
+            continue;
+        }
+        if (f->kind != FIX_BAIL) {
+            const void *stub = f->kind == FIX_READ    ? code->stub.refill_read
+                               : f->kind == FIX_WRITE ? code->stub.refill_write
+                                                      : code->stub.refill_stack;
+
+            e_here(&t->e, f->place);
+            e_alu(&t->e, true, ALU_ADD, JIT_T0,
+                  f->kind == FIX_STACK ? VCPU(stack_tag) : op_mem(JIT_T1, offsetof(struct jit_tlb_entry, tag)));
+            e_mov_imm(&t->e, JIT_T1, f->size);
+            emit8(&t->e, 0xe8);
+            emit32(&t->e, 0);
+            e_target(&t->e, t->e.p - 4, code_rw(code, stub));
+            f->place = e_jcc(&t->e, CC_E);
+            e_target(&t->e, e_jmp(&t->e), f->resume);
+        }
+        bail = bails[f->cell];
+        if (!bail) {
+            bail = bails[f->cell] = t->e.p;
+            emit_bail(t, f->cell);
+        }
+        e_target(&t->e, f->place, bail);
+    }
+}
+
+enum { ENTRY_ALIGN = 16 };
+
+bool jit_translate(struct jit_vcpu *j, struct block *b)
+{
+    struct code_cache *code = j->code;
+    struct translation t = {.j = j, .b = b, .mem_flags = true};
+    size_t start = (code->used + ENTRY_ALIGN - 1) & ~(size_t)(ENTRY_ALIGN - 1);
+    u8 *leave_at, *entry;
+    bool ended = false;
+
+    if ((b->mode & MODE_CODE_MASK) != MODE_CODE64 || b->page2 != BLOCK_NO_PAGE || b->page == BLOCK_NO_PAGE ||
+        start > code->size)
+        return false;
+    t.e = (struct emit){code->rw + start, code->rw + code->size, false};
+    /* Right before the entry, so that a dead block's entry becomes a short jump to it (jit_kill). */
+    leave_at = t.e.p;
+    emit8(&t.e, 0x49); /* MOV R15, imm64: always of this length */
+    emit8(&t.e, 0xbf);
+    emit64(&t.e, (u64)(uintptr_t)b);
+    e_target(&t.e, e_jmp(&t.e), code_rw(code, code->stub.leave));
+    emit8(&t.e, 0x90);
+    entry = t.e.p;
+    e_alu_imm(&t.e, true, ALU_CMP, INTERP(left), b->ncells);
+    e_target(&t.e, e_jcc(&t.e, CC_L), leave_at);
+    e_mov(&t.e, JIT_T0, INTERP(kick));
+    e_mov32(&t.e, JIT_T0, op_mem(JIT_T0, 0));
+    emit_op(&t.e, false, 0x85, JIT_T0, INTERP(kick_mask));
+    e_target(&t.e, e_jcc(&t.e, CC_NE), leave_at);
+
+    for (t.cell = 0; t.cell < b->ncells && !ended; t.cell++)
+        ended = translate_cell(&t);
+    if (!ended) {
+        save_flags(&t);
+        exit_to(&t, b->rip + b->nbytes, 1, false);
+    }
+    emit_fixes(&t);
+    if (t.e.full || t.failed || t.handler_calls * 4u > b->ncells)
+        return false;
+    code->used = (size_t)(t.e.p - code->rw);
+    b->tier_code = code->rx + (entry - code->rw);
+    j->counters.blocks_translated++;
+    j->counters.guest_bytes += b->nbytes;
+    j->counters.code_bytes += code->used - start;
+    return true;
+}
+
+void jit_link(struct code_cache *code, u8 *site, const void *target)
+{
+    e_target(&(struct emit){0}, code_rw(code, site + 1), code_rw(code, target));
+}
