@@ -9,10 +9,44 @@
 
 #include "base/types.h"
 
-enum { H_RAX, H_RCX, H_RDX, H_RBX, H_RSP, H_RBP, H_RSI, H_RDI, H_R8, H_R9, H_R10, H_R11, H_R12, H_R13, H_R14, H_R15 };
+enum {
+    H_RAX,
+    H_RCX,
+    H_RDX,
+    H_RBX,
+    H_RSP,
+    H_RBP,
+    H_RSI,
+    H_RDI,
+    H_R8,
+    H_R9,
+    H_R10,
+    H_R11,
+    H_R12,
+    H_R13,
+    H_R14,
+    H_R15
+};
 
 /* Condition codes, as in the low bits of Jcc. */
-enum { CC_O, CC_NO, CC_B, CC_AE, CC_E, CC_NE, CC_BE, CC_A, CC_S, CC_NS, CC_P, CC_NP, CC_L, CC_GE, CC_LE, CC_G };
+enum {
+    CC_O,
+    CC_NO,
+    CC_B,
+    CC_AE,
+    CC_E,
+    CC_NE,
+    CC_BE,
+    CC_A,
+    CC_S,
+    CC_NS,
+    CC_P,
+    CC_NP,
+    CC_L,
+    CC_GE,
+    CC_LE,
+    CC_G
+};
 
 struct emit {
     u8 *p, *end;
@@ -69,6 +103,40 @@ static inline void emit64(struct emit *e, u64 v)
     emit_bytes(e, &v, 8);
 }
 
+/* The opcode byte, ModRM, SIB and displacement; `rex` bits were given before. */
+static inline void emit_rm(struct emit *e, u8 opcode, unsigned reg, struct operand rm)
+{
+    u8 low = (u8)((reg & 7) << 3), base = rm.base & 7;
+
+    emit8(e, opcode);
+    if (rm.kind == OPERAND_REG) {
+        emit8(e, 0xc0 | low | base);
+    } else if (rm.kind == OPERAND_GS || rm.base == NO_BASE) { /* SIB without a base: disp32 */
+        emit8(e, low | 4);
+        emit8(e, (u8)(rm.scale << 6 | (rm.index == NO_INDEX ? 4 : rm.index & 7) << 3 | 5));
+        emit32(e, (u32)rm.disp);
+    } else {
+        bool sib = rm.index != NO_INDEX || base == 4;
+        u8 mod = rm.disp == 0 && base != 5 ? 0 : rm.disp == (i8)rm.disp ? 0x40 : 0x80;
+
+        emit8(e, mod | low | (sib ? 4 : base));
+        if (sib)
+            emit8(e, (u8)(rm.scale << 6 | (rm.index == NO_INDEX ? 4 : rm.index & 7) << 3 | base));
+        if (mod == 0x40)
+            emit8(e, (u8)rm.disp);
+        else if (mod == 0x80)
+            emit32(e, (u32)rm.disp);
+    }
+}
+/* R, X and B of REX and VEX: what registers above 7 need. */
+static inline u8 rex_bits(unsigned reg, struct operand rm)
+{
+    unsigned base = rm.kind == OPERAND_GS || rm.base == NO_BASE ? 0 : rm.base,
+             index = rm.index == NO_INDEX ? 0 : rm.index;
+
+    return (u8)((reg >> 3 & 1) << 2 | (index >> 3 & 1) << 1 | (base >> 3 & 1));
+}
+
 /*
  * Any instruction with ModRM: legacy prefixes, opcode bytes (the escape bytes among them), the register field, the other
  * operand. `rex`: a REX byte even if no bit of it is needed (SPL, BPL, SIL, DIL).
@@ -76,34 +144,26 @@ static inline void emit64(struct emit *e, u64 v)
 static inline void emit_modrm(struct emit *e, const u8 *prefixes, unsigned nprefixes, bool rex, bool w,
                               const u8 *opcode, unsigned nopcode, unsigned reg, struct operand rm)
 {
-    unsigned base = rm.kind == OPERAND_GS || rm.base == NO_BASE ? 0 : rm.base, index = rm.index == NO_INDEX ? 0 : rm.index;
-    u8 bits = (u8)(w << 3 | (reg >> 3 & 1) << 2 | (index >> 3 & 1) << 1 | (base >> 3 & 1));
-    u8 low = (u8)((reg & 7) << 3);
+    u8 bits = (u8)(w << 3 | rex_bits(reg, rm));
 
     if (rm.kind == OPERAND_GS)
         emit8(e, 0x65);
     emit_bytes(e, prefixes, nprefixes);
     if (rex || bits)
         emit8(e, 0x40 | bits);
-    emit_bytes(e, opcode, nopcode);
-    if (rm.kind == OPERAND_REG) {
-        emit8(e, 0xc0 | low | (rm.base & 7));
-    } else if (rm.kind == OPERAND_GS || rm.base == NO_BASE) { /* SIB without a base: disp32 */
-        emit8(e, low | 4);
-        emit8(e, (u8)(rm.scale << 6 | (rm.index == NO_INDEX ? 4 : index & 7) << 3 | 5));
-        emit32(e, (u32)rm.disp);
-    } else {
-        bool sib = rm.index != NO_INDEX || (base & 7) == 4;
-        u8 mod = rm.disp == 0 && (base & 7) != 5 ? 0 : rm.disp == (i8)rm.disp ? 0x40 : 0x80;
-
-        emit8(e, mod | low | (sib ? 4 : base & 7));
-        if (sib)
-            emit8(e, (u8)(rm.scale << 6 | (rm.index == NO_INDEX ? 4 : index & 7) << 3 | (base & 7)));
-        if (mod == 0x40)
-            emit8(e, (u8)rm.disp);
-        else if (mod == 0x80)
-            emit32(e, (u32)rm.disp);
-    }
+    emit_bytes(e, opcode, nopcode - 1);
+    emit_rm(e, opcode[nopcode - 1], reg, rm);
+}
+/* An instruction with a VEX prefix, in its 3-byte form. `pp`: 0 none, 1 66, 2 F3, 3 F2; `map`: 1 0F, 2 0F38, 3 0F3A. */
+static inline void emit_vex(struct emit *e, unsigned map, unsigned pp, bool w, bool l, unsigned vvvv,
+                            u8 opcode, unsigned reg, struct operand rm)
+{
+    if (rm.kind == OPERAND_GS)
+        emit8(e, 0x65);
+    emit8(e, 0xc4);
+    emit8(e, (u8)((rex_bits(reg, rm) ^ 7) << 5 | map));
+    emit8(e, (u8)(w << 7 | (~vvvv & 15) << 3 | l << 2 | pp));
+    emit_rm(e, opcode, reg, rm);
 }
 static inline void emit_op(struct emit *e, bool w, u8 opcode, unsigned reg, struct operand rm)
 {

@@ -2,9 +2,11 @@
  * Which instructions have a translation, and what they do with their operands: from the notation of the opcode table, and a
  * few lists of mnemonics.
  */
+#include <cpuid.h>
 #include <string.h>
 
 #include "engine/jit/jit.h"
+#include "x86/cpu_features.h"
 
 enum { RW = JIT_READ | JIT_WRITE };
 
@@ -17,15 +19,17 @@ static const struct {
     u8 first;
     bool both;
 } plain[] = {
-    {"ADD", RW},           {"OR", RW},          {"ADC", RW},          {"SBB", RW},         {"AND", RW},
-    {"SUB", RW},           {"XOR", RW},         {"CMP", JIT_READ},    {"TEST", JIT_READ},  {"INC", RW},
-    {"DEC", RW},           {"NEG", RW},         {"NOT", RW},          {"SHL", RW},         {"SHR", RW},
-    {"SAR", RW},           {"ROL", RW},         {"ROR", RW},          {"RCL", RW},         {"RCR", RW},
-    {"SHLD", RW},          {"SHRD", RW},        {"IMUL", RW},         {"MOV", JIT_WRITE},  {"MOVZX", JIT_WRITE},
-    {"MOVSX", JIT_WRITE},  {"MOVSXD", JIT_WRITE}, {"XCHG", RW, true}, {"XADD", RW, true},  {"BSF", RW},
-    {"BSR", RW},           {"POPCNT", JIT_WRITE}, {"LZCNT", JIT_WRITE}, {"TZCNT", JIT_WRITE}, {"MOVBE", JIT_WRITE},
-    {"ADCX", RW},          {"ADOX", RW},        {"CRC32", RW},        {"BT", JIT_READ},    {"BTS", RW},
-    {"BTR", RW},           {"BTC", RW},
+    {"ADD", RW},          {"OR", RW},           {"ADC", RW},           {"SBB", RW},
+    {"AND", RW},          {"SUB", RW},          {"XOR", RW},           {"CMP", JIT_READ},
+    {"TEST", JIT_READ},   {"INC", RW},          {"DEC", RW},           {"NEG", RW},
+    {"NOT", RW},          {"SHL", RW},          {"SHR", RW},           {"SAR", RW},
+    {"ROL", RW},          {"ROR", RW},          {"RCL", RW},           {"RCR", RW},
+    {"SHLD", RW},         {"SHRD", RW},         {"IMUL", RW},          {"MOV", JIT_WRITE},
+    {"MOVZX", JIT_WRITE}, {"MOVSX", JIT_WRITE}, {"MOVSXD", JIT_WRITE}, {"XCHG", RW, true},
+    {"XADD", RW, true},   {"BSF", RW},          {"BSR", RW},           {"POPCNT", JIT_WRITE},
+    {"LZCNT", JIT_WRITE}, {"TZCNT", JIT_WRITE}, {"MOVBE", JIT_WRITE},  {"ADCX", RW},
+    {"ADOX", RW},         {"CRC32", RW},        {"BT", JIT_READ},      {"BTS", RW},
+    {"BTR", RW},          {"BTC", RW},
 };
 
 /* Mnemonics (of a row without operands that decide) by kind. */
@@ -99,6 +103,164 @@ static bool plain_operands(struct jit_form *f, const char *operands, u8 first, b
     return f->rm != 0;
 }
 
+/* ---- vector instructions ---- */
+
+static bool listed(const char *const list[], size_t count, const char *mnemonic)
+{
+    for (size_t n = 0; n < count; n++)
+        if (!strcmp(list[n], mnemonic))
+            return true;
+    return false;
+}
+#define LISTED(list, m) listed(list, ARRAY_SIZE(list), m)
+
+/* By cells: what has implicit vector operands, touches memory by a mask, or changes MXCSR. */
+static bool vector_excluded(const char *m)
+{
+    static const char *const names[] = {"PCMPESTRI",  "PCMPESTRM",  "PCMPISTRI",  "PCMPISTRM",
+                                        "VPCMPESTRI", "VPCMPESTRM", "VPCMPISTRI", "VPCMPISTRM",
+                                        "BLENDVPS",   "BLENDVPD",   "PBLENDVB",   "SHA256RNDS2",
+                                        "EXTRQ",      "INSERTQ",    "MOVNTSS",    "MOVNTSD"};
+
+    return strstr(m, "GATHER") || strstr(m, "MASKMOV") || LISTED(names, m);
+}
+
+/* Rows whose memory operand is half of what their notation says. */
+static bool half_memory(const char *m)
+{
+    static const char *const names[] = {"CVTPS2PD",  "VCVTPS2PD", "CVTDQ2PD",
+                                        "VCVTDQ2PD", "VCVTPH2PS", "VCVTPS2PH"};
+
+    return LISTED(names, m);
+}
+
+static bool needs_no_alignment(const char *m)
+{
+    static const char *const names[] = {"MOVUPS", "MOVUPD", "MOVDQU", "LDDQU"};
+
+    return LISTED(names, m);
+}
+
+static bool vex_alignment(const char *m)
+{
+    static const char *const names[] = {"VMOVAPS",  "VMOVAPD",  "VMOVDQA",  "VMOVNTPS",
+                                        "VMOVNTPD", "VMOVNTDQ", "VMOVNTDQA"};
+
+    return LISTED(names, m);
+}
+
+/* Cannot raise an SSE exception, by what the name (without V) begins with. */
+static bool raises_nothing(const char *m)
+{
+    static const char *const begins[] = {"P",     "MOV",   "AND",   "OR",     "XOR",     "UNPCK",
+                                         "SHUF",  "BLEND", "BROAD", "INSERT", "EXTRACT", "TEST",
+                                         "LDDQU", "AES",   "SHA",   "GF2"};
+
+    m += *m == 'V';
+    for (size_t n = 0; n < ARRAY_SIZE(begins); n++)
+        if (!strncmp(m, begins[n], strlen(begins[n])))
+            return true;
+    return false;
+}
+
+/* Bytes that an operand's notation stands for; 0: the vector length. */
+static u8 notation_bytes(const char *size)
+{
+    static const struct {
+        const char *size;
+        u8 bytes;
+    } sizes[] = {{"dq", 16}, {"qq", 32}, {"ss", 4}, {"sd", 8},  {"d", 4},
+                 {"q", 8},   {"w", 2},   {"b", 1},  {"y", 0xff}};
+
+    for (size_t n = 0; n < ARRAY_SIZE(sizes); n++)
+        if (!strcmp(size, sizes[n].size))
+            return sizes[n].bytes;
+    return 0;
+}
+
+/* V is ModRM.reg, H is VEX.vvvv, W, U, N.. are ModRM.rm; G, E, R, M, B the same of general registers and memory. */
+static bool vector_operand(struct jit_form *f, const char *text, size_t length, u8 use)
+{
+    char size[4] = "";
+    bool either = text[0] == 'R' && length == 5 && text[2] == '/'; /* Rd/Mb */
+
+    if (text[0] == 'I')
+        return true;
+    if (length < 2 || (length > 3 && !either))
+        return false;
+    memcpy(size, either ? text + 4 : text + 1, either ? 1 : length - 1);
+    switch (text[0]) {
+    case 'V':
+        f->reg = use;
+        f->reg_vector = true;
+        return true;
+    case 'G':
+        f->reg = use;
+        f->reg_size = text[1];
+        return true;
+    case 'H':
+        f->third = use;
+        f->third_vector = true;
+        return true;
+    case 'B': f->third = use; return true;
+    case 'L': f->fourth = true; return true;
+    case 'W':
+    case 'U': f->rm_vector = true; break;
+    case 'E':
+    case 'R':
+    case 'M': break;
+    default: return false;
+    }
+    f->rm = use;
+    f->rm_size = text[1];
+    f->rm_bytes = notation_bytes(size);
+    return true;
+}
+
+static bool vector_form(struct jit_form *f, const struct x86_op_info *info)
+{
+    const char *m = info->mnemonic, *operands = info->operands;
+    bool vex = !strncmp(info->encoding, "VEX", 3),
+         fused = !strncmp(m, "VFM", 3) || !strncmp(m, "VFN", 3) || !strncmp(m, "VPDP", 4);
+
+    if (vector_excluded(m) ||
+        (info->attributes & (X86_OP_MMX | X86_OP_X87 | X86_OP_PRIVILEGED | X86_OP_SERIALISE)))
+        return false;
+    for (unsigned n = 0; *operands; n++) {
+        size_t length = strcspn(operands, ",");
+        u8 use = n ? JIT_READ : info->flags_written ? JIT_READ : vex && !fused ? JIT_WRITE : RW;
+
+        if (!vector_operand(f, operands, length, use))
+            return false;
+        operands += length + (operands[length] == ',');
+    }
+    if (f->reg_vector || f->rm_vector || f->third_vector) {
+        f->kind = JIT_VECTOR;
+        /* General registers are only written. */
+        if (!f->reg_vector && f->reg)
+            f->reg = JIT_WRITE;
+        if (!f->rm_vector && (f->rm & JIT_WRITE))
+            f->rm = JIT_WRITE;
+        f->half = half_memory(m);
+        f->align = vex ? vex_alignment(m) : !needs_no_alignment(m);
+        f->raises = !raises_nothing(m);
+        if (!strcmp(m, "VMOVDDUP"))
+            f->kind = JIT_NONE;
+        return true;
+    }
+    if (!vex || !(f->reg || f->third))
+        return false;
+    f->kind = JIT_BMI;
+    if (!strcmp(m, "MULX"))
+        f->third = JIT_WRITE;
+    /* Those with flags read and write: the first operand is written all the same. */
+    if (f->reg)
+        f->reg = JIT_WRITE;
+    else
+        f->third = JIT_WRITE;
+    return true;
+}
+
 static void make_form(struct jit_form *f, const struct x86_op_info *info)
 {
     const char *m = info->mnemonic;
@@ -131,7 +293,12 @@ static void make_form(struct jit_form *f, const struct x86_op_info *info)
         first = JIT_WRITE;
     if (!strncmp(m, "CMOV", 4))
         first = RW;
-    if (!first || !plain_operands(f, info->operands, first, both))
+    if (!first) {
+        if (!vector_form(f, info))
+            *f = (struct jit_form){0};
+        return;
+    }
+    if (!plain_operands(f, info->operands, first, both))
         return;
     /* IMUL with three operands writes the first only. */
     if (!strcmp(m, "IMUL") && strlen(info->operands) > 5)
@@ -139,9 +306,34 @@ static void make_form(struct jit_form *f, const struct x86_op_info *info)
     f->kind = JIT_PLAIN;
 }
 
+/* Whether the host has the feature of a row. */
+static bool host_has(unsigned feature)
+{
+    static const struct {
+        u32 leaf, subleaf;
+        u8 reg, bit;
+    } features[X86_FEATURE_COUNT] = {
+#define FEATURE(id, name, leaf, subleaf, reg, bit, ...)                                                      \
+    [X86_FEATURE_##id] = {leaf, subleaf, CPUID_##reg, bit},
+        X86_FEATURES(FEATURE)
+#undef FEATURE
+    };
+    u32 r[4];
+
+    if (feature == X86_FEATURE_NONE)
+        return true;
+    return __get_cpuid_count(features[feature].leaf, features[feature].subleaf, &r[0], &r[1], &r[2], &r[3]) &&
+           r[features[feature].reg] >> features[feature].bit & 1;
+}
+
 void jit_forms_init(struct jit_form forms[OP_COUNT])
 {
+    bool has[X86_FEATURE_COUNT];
+
+    for (unsigned n = 0; n < X86_FEATURE_COUNT; n++)
+        has[n] = host_has(n);
     memset(forms, 0, OP_COUNT * sizeof(*forms));
     for (unsigned op = 1; op < OP_COUNT; op++)
-        make_form(&forms[op], &x86_ops[op]);
+        if (has[x86_ops[op].feature])
+            make_form(&forms[op], &x86_ops[op]);
 }

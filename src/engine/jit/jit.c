@@ -41,18 +41,13 @@ static void tlb_flushed(struct interp *c)
     forget_stack(j);
 }
 
-static struct jit_tlb_entry *slot(struct jit_tlb_entry *set, u64 lin)
-{
-    return &set[lin >> PAGE_SHIFT & (JIT_TLB_ENTRIES - 1)];
-}
-
 static void tlb_page_flushed(struct interp *c, u64 lin)
 {
     struct jit_vcpu *j = jit_of(c);
 
     for (unsigned r = 0; r < TLB_COUNT; r++)
         for (unsigned w = 0; w < 2; w++)
-            slot(j->tlb[r][w], lin)->tag = empty_tag(lin >> PAGE_SHIFT);
+            jit_tlb_slot(j->tlb[r][w], lin)->tag = empty_tag(lin >> PAGE_SHIFT);
     forget_stack(j);
 }
 
@@ -66,45 +61,6 @@ static void tlb_protected(struct interp *c, u64 host)
                 j->tlb[r][1][n].tag = empty_tag(n);
     if (j->stack_host == host)
         forget_stack(j);
-}
-
-static const struct jit_place nowhere = {UINT64_MAX, 0};
-
-static struct jit_place refill(struct jit_vcpu *j, u64 lin, u64 size, bool write)
-{
-    const struct tlb_entry *from = tlb_slot(j->interp.tlb, lin);
-    u64 page = lin & PAGE_MASK;
-    struct jit_tlb_entry *to = slot(write ? j->write : j->read, lin);
-
-    if (((lin + size - 1) & PAGE_MASK) != page || (write ? from->tag_write : from->tag_read) != page)
-        return nowhere;
-    j->counters.refills++;
-    *to = (struct jit_tlb_entry){page, page + from->addend};
-    return (struct jit_place){lin - page, to->host};
-}
-
-struct jit_place jit_refill_read(struct jit_vcpu *j, u64 lin, u64 size)
-{
-    return refill(j, lin, size, false);
-}
-
-struct jit_place jit_refill_write(struct jit_vcpu *j, u64 lin, u64 size)
-{
-    return refill(j, lin, size, true);
-}
-
-struct jit_place jit_refill_stack(struct jit_vcpu *j, u64 lin, u64 size)
-{
-    struct jit_place place = refill(j, lin, size, true);
-
-    if (place.offset != UINT64_MAX && refill(j, lin, size, false).offset != UINT64_MAX) {
-        j->stack_tag = lin & PAGE_MASK;
-        j->stack_host = place.host;
-        for (unsigned n = 0; n < ARRAY_SIZE(j->stack_limit); n++)
-            j->stack_limit[n] = PAGE_SIZE - (1u << n) + 1;
-        return place;
-    }
-    return refill(j, lin, size, false);
 }
 
 /* ---- blocks ---- */
@@ -127,7 +83,7 @@ static void enter(struct vcpu_state *s, struct interp *c, const struct cell *i)
     if (j->rights != c->tlb)
         rights_changed(j);
     j->counters.enters++;
-    TAIL ((interp_fn *)(uintptr_t)j->code->stub.enter)(s, c, i);
+    TAIL((interp_fn *)(uintptr_t)j->code->stub.enter)(s, c, i);
 }
 
 static void count(struct vcpu_state *s, struct interp *c, const struct cell *i)

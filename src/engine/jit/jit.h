@@ -61,11 +61,17 @@ struct jit_vcpu {
 
 /* Host register of each guest register; JIT_IN_MEMORY: in guest_r9_r11. */
 enum { JIT_IN_MEMORY = 0xff, JIT_T0 = 0 /* RAX */, JIT_T1 = 15 /* R15 */, JIT_RSP = 12 };
-static const u8 jit_host[16] = {14, 1, 2, 3, JIT_RSP, 5, 6, 7, 8, JIT_IN_MEMORY, JIT_IN_MEMORY, JIT_IN_MEMORY, 9, 13, 10, 11};
+static const u8 jit_host[16] = {
+    14, 1, 2, 3, JIT_RSP, 5, 6, 7, 8, JIT_IN_MEMORY, JIT_IN_MEMORY, JIT_IN_MEMORY, 9, 13, 10, 11};
 
 static inline struct jit_vcpu *jit_of(struct interp *c)
 {
     return (struct jit_vcpu *)c;
+}
+
+static inline struct jit_tlb_entry *jit_tlb_slot(struct jit_tlb_entry *set, u64 lin)
+{
+    return &set[lin >> PAGE_SHIFT & (JIT_TLB_ENTRIES - 1)];
 }
 
 /* ---- code.c ---- */
@@ -77,7 +83,8 @@ struct code_cache {
     unsigned users;
     struct jit_form *forms; /* of every row */
     struct {
-        void *enter, *bail, *bail_first, *leave, *call, *refill_read, *refill_write, *refill_stack, *unlinked, *unlinked_first;
+        void *enter, *bail, *bail_first, *leave, *call, *refill_read, *refill_write, *refill_stack, *unlinked,
+            *unlinked_first;
     } stub; /* executable addresses (stubs.c) */
 };
 struct code_cache *code_cache_new(size_t size, struct error *err);
@@ -120,20 +127,29 @@ enum jit_kind {
     JIT_JCC,
     JIT_CALL_INDIRECT,
     JIT_JMP_INDIRECT,
-    JIT_SSE, /* vector registers in vcpu_state, operation in XMM0 and XMM1 */
+    JIT_VECTOR, /* the same instruction, vector registers in the host's of the same number */
+    JIT_BMI,    /* general registers, coded with VEX */
 };
 /* How an operand is used. */
 enum { JIT_READ = 1, JIT_WRITE = 2 };
 struct jit_form {
     u8 kind; /* enum jit_kind */
-    u8 reg, rm;        /* JIT_READ, JIT_WRITE of ModRM.reg and ModRM.rm, where they are registers or memory; 0: none */
+    u8 reg,
+        rm; /* JIT_READ, JIT_WRITE of ModRM.reg and ModRM.rm, where they are registers or memory; 0: none */
     char reg_size, rm_size; /* letter of the operand notation: b w d q v y ... */
-    u8 rm_bytes;       /* JIT_SSE: of a memory operand */
+    /* JIT_VECTOR and JIT_BMI: */
+    u8 third;                                 /* JIT_READ, JIT_WRITE of VEX.vvvv */
+    bool reg_vector, rm_vector, third_vector; /* a vector register, not a general one */
+    bool fourth;                              /* bits 7..4 of the immediate are a vector register */
+    u8 rm_bytes; /* of a memory operand; 0: the vector length; 0xff: the operand size */
+    bool half;   /* ... half of that */
+    bool align;  /* a memory operand must be aligned, if it has 16 bytes or more */
+    bool raises; /* SSE exceptions */
 };
 /* Of every row; made once. */
 void jit_forms_init(struct jit_form forms[OP_COUNT]);
 
-/* ---- jit.c: what host code calls ---- */
+/* ---- refill.c ---- */
 
 struct jit_place {
     u64 offset, host; /* offset UINT64_MAX: not to be had directly */
@@ -141,6 +157,9 @@ struct jit_place {
 struct jit_place jit_refill_read(struct jit_vcpu *j, u64 lin, u64 size);
 struct jit_place jit_refill_write(struct jit_vcpu *j, u64 lin, u64 size);
 struct jit_place jit_refill_stack(struct jit_vcpu *j, u64 lin, u64 size);
+
+/* ---- jit.c: what host code calls ---- */
+
 /* Execute the handler of cell `n`. false: return to the loop, the state says where. */
 bool jit_call_handler(struct jit_vcpu *j, struct block *b, u64 n);
 /* The branch out of `b` has no target yet: link it if there is one now. */

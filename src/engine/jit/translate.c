@@ -13,42 +13,7 @@
 
 #include "engine/jit/emit.h"
 #include "engine/jit/jit.h"
-
-#define VCPU(field)   op_gs(offsetof(struct jit_vcpu, field))
-#define INTERP(field) op_gs(offsetof(struct jit_vcpu, interp.field))
-
-/* A place where the fast path goes to code behind the block. */
-enum fix_kind {
-    FIX_BAIL,     /* go on with the handler of `cell` */
-    FIX_READ,     /* an address is not in the TLB for loads: look further, resume or bail */
-    FIX_WRITE,
-    FIX_STACK,
-    FIX_UNLINKED, /* an exit without a target yet */
-};
-struct fix {
-    u8 kind;
-    u8 cell;
-    u8 size;    /* of the access */
-    u8 which;   /* FIX_UNLINKED: link[which] */
-    bool pushed; /* FIX_UNLINKED: the return address was pushed; it will be pushed again */
-    u8 *place, *resume;
-};
-enum { MAX_FIXES = BLOCK_MAX_CELLS * 6 };
-
-struct translation {
-    struct emit e;
-    struct jit_vcpu *j;
-    struct block *b;
-    unsigned cell;
-    struct x86_insn insn;
-    const struct x86_op_info *info;
-    const struct jit_form *form;
-    const u8 *bytes;
-    bool host_flags, mem_flags;
-    bool failed;
-    unsigned handler_calls, nfixes;
-    struct fix fixes[MAX_FIXES];
-};
+#include "engine/jit/translate.h"
 
 /* ---- bits and pieces ---- */
 
@@ -60,33 +25,29 @@ static void add_fix(struct translation *t, enum fix_kind kind, u8 *place, struct
     }
     f.kind = (u8)kind;
     f.cell = (u8)t->cell;
+    f.vec_dirty = t->held.vec_dirty;
+    f.vec_wide = t->held.vec_wide;
     f.place = place;
     t->fixes[t->nfixes++] = f;
 }
 
-static void bail_if(struct translation *t, unsigned cc)
+void jit_bail_if(struct translation *t, unsigned cc)
 {
     add_fix(t, FIX_BAIL, e_jcc(&t->e, cc), (struct fix){0});
 }
 
-static bool in_memory(unsigned guest)
-{
-    return jit_host[guest] == JIT_IN_MEMORY;
-}
 static struct operand memory_register(unsigned guest)
 {
     return op_gs(offsetof(struct jit_vcpu, guest_r9_r11) + (guest - R9) * 8);
 }
-/* The host register that holds a guest register, loaded into `scratch` if it is kept in memory. */
-static unsigned get_guest(struct translation *t, unsigned guest, unsigned scratch)
+unsigned jit_get_guest(struct translation *t, unsigned guest, unsigned scratch)
 {
     if (!in_memory(guest))
         return jit_host[guest];
     e_mov(&t->e, scratch, memory_register(guest));
     return scratch;
 }
-/* After a write to the host register that get_guest gave. */
-static void put_guest(struct translation *t, unsigned guest, unsigned host)
+void jit_put_guest(struct translation *t, unsigned guest, unsigned host)
 {
     if (in_memory(guest))
         e_store(&t->e, memory_register(guest), host);
@@ -99,40 +60,40 @@ static void save_flags(struct translation *t)
 {
     static const u8 get[] = {0x9f, 0x0f, 0x90, 0xc0}, opcode = 0x89, prefix = 0x66;
 
-    if (t->mem_flags)
+    if (t->held.mem_flags)
         return;
     emit_bytes(&t->e, get, sizeof(get));
     emit_modrm(&t->e, &prefix, 1, false, false, &opcode, 1, H_RAX, INTERP(flags));
-    t->mem_flags = true;
+    t->held.mem_flags = true;
 }
 /* RAX is clobbered. */
-static void need_host_flags(struct translation *t)
+void jit_need_host_flags(struct translation *t)
 {
     static const u8 opcode[] = {0x0f, 0xb7}, set[] = {0x04, 0x7f, 0x9e};
 
-    if (t->host_flags)
+    if (t->held.host_flags)
         return;
     emit_modrm(&t->e, NULL, 0, false, false, opcode, 2, H_RAX, INTERP(flags));
     emit_bytes(&t->e, set, sizeof(set));
-    t->host_flags = true;
+    t->held.host_flags = true;
 }
 /* Something follows that destroys the host's flags, or may leave the block. */
-static void clobber_flags(struct translation *t)
+void jit_clobber_flags(struct translation *t)
 {
     save_flags(t);
-    t->host_flags = false;
+    t->held.host_flags = false;
 }
-static u64 flags_needed(const struct translation *t)
+bool jit_flags_needed(const struct translation *t)
 {
     u64 written = t->info->flags_written & FLAGS_ARITH;
 
     return (t->info->flags_read & FLAGS_ARITH) || (written && written != FLAGS_ARITH);
 }
-static void flags_written(struct translation *t)
+void jit_flags_written(struct translation *t)
 {
     if (t->info->flags_written & FLAGS_ARITH) {
-        t->host_flags = true;
-        t->mem_flags = false;
+        t->held.host_flags = true;
+        t->held.mem_flags = false;
     }
 }
 
@@ -151,9 +112,9 @@ static void effective_address(struct translation *t, unsigned to, bool w)
         return;
     }
     if (insn->base != X86_NO_REG)
-        base = get_guest(t, insn->base, JIT_T0);
+        base = jit_get_guest(t, insn->base, JIT_T0);
     if (insn->index != X86_NO_REG)
-        index = get_guest(t, insn->index, JIT_T1);
+        index = jit_get_guest(t, insn->index, JIT_T1);
     if (index == NO_INDEX && !disp && w)
         e_mov_rr(&t->e, to, base);
     else
@@ -165,7 +126,7 @@ static void linear_address(struct translation *t)
 {
     unsigned seg = t->insn.segment;
 
-    clobber_flags(t);
+    jit_clobber_flags(t);
     effective_address(t, JIT_T0, true);
     if (seg == SEG_FS || seg == SEG_GS)
         e_alu(&t->e, true, ALU_ADD, JIT_T0, op_gs(offsetof(struct jit_vcpu, interp.seg_base) + seg * 8));
@@ -184,7 +145,8 @@ static void translate(struct translation *t, unsigned size, bool write, bool sta
 
     if (stack) {
         e_alu(e, true, ALU_SUB, JIT_T0, VCPU(stack_tag));
-        e_alu(e, true, ALU_CMP, JIT_T0, op_gs(offsetof(struct jit_vcpu, stack_limit) + __builtin_ctz(size) * 8));
+        e_alu(e, true, ALU_CMP, JIT_T0,
+              op_gs(offsetof(struct jit_vcpu, stack_limit) + __builtin_ctz(size) * 8));
         place = e_jcc(e, CC_AE);
         e_mov(e, JIT_T1, VCPU(stack_host));
         f.resume = e->p;
@@ -211,31 +173,26 @@ static bool off_stack(const struct x86_insn *insn)
     return insn->base == RSP;
 }
 
-/* The memory operand to [R15 + RAX]. */
-static struct operand memory_operand(struct translation *t, unsigned size, bool write)
+struct operand jit_memory_operand(struct translation *t, unsigned size, bool write, bool align)
 {
     linear_address(t);
+    if (align) {
+        emit8(&t->e, 0xa8); /* TEST AL, imm8 */
+        emit8(&t->e, (u8)(size - 1));
+        jit_bail_if(t, CC_NE);
+    }
     translate(t, size, write, off_stack(&t->insn));
     return op_index(JIT_T1, JIT_T0, 0, 0);
 }
-/* To [R15], so that RAX is free. */
-static struct operand memory_operand_single(struct translation *t, unsigned size, bool write)
+struct operand jit_memory_operand_single(struct translation *t, unsigned size, bool write)
 {
-    e_lea(&t->e, true, JIT_T1, memory_operand(t, size, write));
+    e_lea(&t->e, true, JIT_T1, jit_memory_operand(t, size, write, false));
     return op_mem(JIT_T1, 0);
 }
 
 /* ---- the bytes of an instruction ---- */
 
-struct raw {
-    u8 prefixes[4], nprefixes; /* that stay: 66, F2, F3, LOCK */
-    u8 opcode[3], nopcode;
-    bool rex, w;
-    const u8 *imm;
-    unsigned nimm;
-};
-
-static bool take_apart(const struct translation *t, struct raw *r)
+bool jit_take_apart(const struct translation *t, struct raw *r)
 {
     const u8 *p = t->bytes, *end = p + t->insn.length;
 
@@ -249,13 +206,20 @@ static bool take_apart(const struct translation *t, struct raw *r)
             break;
         }
     }
-    if ((*p & 0xf0) == 0x40) {
+    if (t->insn.prefixes & X86_PFX_VEX) {
+        bool three = *p++ == 0xc4;
+
+        r->map = three ? *p++ & 0x1f : 1;
+        r->w = three && *p >> 7;
+        r->l = *p >> 2 & 1;
+        r->pp = *p++ & 3;
+    } else if ((*p & 0xf0) == 0x40) {
         r->rex = true;
         r->w = *p >> 3 & 1;
         p++;
     }
     r->opcode[r->nopcode++] = *p;
-    if (*p == 0x0f) {
+    if (*p == 0x0f && !(t->insn.prefixes & X86_PFX_VEX)) {
         r->opcode[r->nopcode++] = *++p;
         if (*p == 0x38 || *p == 0x3a)
             r->opcode[r->nopcode++] = *++p;
@@ -277,7 +241,7 @@ static bool take_apart(const struct translation *t, struct raw *r)
     return p <= end;
 }
 
-static unsigned operand_bytes(const struct translation *t, char letter)
+unsigned jit_operand_bytes(const struct translation *t, char letter)
 {
     switch (letter) {
     case 'b': return 1;
@@ -301,39 +265,40 @@ static bool plain(struct translation *t)
 {
     const struct jit_form *f = t->form;
     const struct x86_insn *insn = &t->insn;
-    unsigned reg = insn->modrm >> 3 & 7, size = operand_bytes(t, f->rm_size);
+    unsigned reg = insn->modrm >> 3 & 7, size = jit_operand_bytes(t, f->rm_size);
     bool reg_waits = false;
     struct operand rm;
     struct raw r;
 
-    if (!insn->has_modrm || !take_apart(t, &r))
+    if (!insn->has_modrm || !jit_take_apart(t, &r))
         return false;
     if ((f->reg && high_byte(t, f->reg_size, insn->reg)) ||
         (!insn->is_mem && high_byte(t, f->rm_size, insn->rm)))
         return false;
     if (insn->is_mem) {
-        bool single = flags_needed(t) || (f->reg && in_memory(insn->reg));
+        bool single = jit_flags_needed(t) || (f->reg && in_memory(insn->reg));
 
         /* A bit string reaches beyond its operand. */
         if (f->reg && t->info->mnemonic[0] == 'B' && t->info->mnemonic[1] == 'T')
             return false;
-        rm = single ? memory_operand_single(t, size, f->rm & JIT_WRITE) : memory_operand(t, size, f->rm & JIT_WRITE);
+        rm = single ? jit_memory_operand_single(t, size, f->rm & JIT_WRITE)
+                    : jit_memory_operand(t, size, f->rm & JIT_WRITE, false);
     } else {
-        rm = op_reg(get_guest(t, insn->rm, JIT_T1));
+        rm = op_reg(jit_get_guest(t, insn->rm, JIT_T1));
     }
-    if (flags_needed(t))
-        need_host_flags(t);
+    if (jit_flags_needed(t))
+        jit_need_host_flags(t);
     if (f->reg) {
-        reg = get_guest(t, insn->reg, JIT_T0);
+        reg = jit_get_guest(t, insn->reg, JIT_T0);
         reg_waits = f->reg & JIT_WRITE;
     }
     emit_modrm(&t->e, r.prefixes, r.nprefixes, r.rex, r.w, r.opcode, r.nopcode, reg, rm);
     emit_bytes(&t->e, r.imm, r.nimm);
-    flags_written(t);
+    jit_flags_written(t);
     if (!insn->is_mem && (f->rm & JIT_WRITE))
-        put_guest(t, insn->rm, rm.base);
+        jit_put_guest(t, insn->rm, rm.base);
     if (reg_waits)
-        put_guest(t, insn->reg, reg);
+        jit_put_guest(t, insn->reg, reg);
     return true;
 }
 
@@ -346,11 +311,11 @@ static bool acc_imm(struct translation *t)
     unsigned size = byte ? 1 : t->insn.operand_size;
     u32 imm = (u32)t->insn.imm;
 
-    if (flags_needed(t))
-        need_host_flags(t);
+    if (jit_flags_needed(t))
+        jit_need_host_flags(t);
     emit_modrm(&t->e, &prefix, size == 2, false, size == 8, &opcode, 1, test ? 0 : n, op_reg(jit_host[RAX]));
     emit_bytes(&t->e, &imm, size < 4 ? size : 4);
-    flags_written(t);
+    jit_flags_written(t);
     return true;
 }
 
@@ -380,7 +345,7 @@ static bool extend(struct translation *t)
 static bool accumulator(struct translation *t)
 {
     const struct x86_insn *insn = &t->insn;
-    unsigned size = operand_bytes(t, t->form->rm_size), digit = insn->modrm >> 3 & 7;
+    unsigned size = jit_operand_bytes(t, t->form->rm_size), digit = insn->modrm >> 3 & 7;
     bool w = size == 8, divides = digit >= 6;
     struct operand rm;
     u8 opcode = 0xf7;
@@ -388,40 +353,40 @@ static bool accumulator(struct translation *t)
     if (size < 4)
         return false;
     if (insn->is_mem) {
-        rm = memory_operand_single(t, size, false);
+        rm = jit_memory_operand_single(t, size, false);
         if (divides) {
             emit_op(&t->e, w, 0x8b, JIT_T1, rm);
             rm = op_reg(JIT_T1);
         }
     } else {
-        rm = op_reg(get_guest(t, insn->rm, JIT_T1));
+        rm = op_reg(jit_get_guest(t, insn->rm, JIT_T1));
     }
     if (divides) {
         /* What cannot overflow: the upper half is the lower's extension, and the divisor not 0 (nor -1, signed). */
-        clobber_flags(t);
+        jit_clobber_flags(t);
         if (digit == 7) {
             emit_op(&t->e, w, 0x8b, H_RAX, op_reg(jit_host[RAX]));
             emit_op(&t->e, w, 0xc1, 7, op_reg(H_RAX));
             emit8(&t->e, w ? 63 : 31);
             e_alu(&t->e, w, ALU_CMP, H_RAX, op_reg(H_RDX));
-            bail_if(t, CC_NE);
+            jit_bail_if(t, CC_NE);
             e_lea(&t->e, w, H_RAX, op_mem(rm.base, 1));
             e_alu_imm(&t->e, w, ALU_CMP, op_reg(H_RAX), 1);
-            bail_if(t, CC_BE);
+            jit_bail_if(t, CC_BE);
         } else {
             emit_op(&t->e, w, 0x85, H_RDX, op_reg(H_RDX));
-            bail_if(t, CC_NE);
+            jit_bail_if(t, CC_NE);
             emit_op(&t->e, w, 0x85, rm.base, rm);
-            bail_if(t, CC_E);
+            jit_bail_if(t, CC_E);
         }
-        need_host_flags(t);
-    } else if (flags_needed(t)) {
-        need_host_flags(t);
+        jit_need_host_flags(t);
+    } else if (jit_flags_needed(t)) {
+        jit_need_host_flags(t);
     }
     e_mov_rr(&t->e, H_RAX, jit_host[RAX]);
     emit_modrm(&t->e, NULL, 0, false, w, &opcode, 1, digit, rm);
     e_mov_rr(&t->e, jit_host[RAX], H_RAX);
-    flags_written(t);
+    jit_flags_written(t);
     return true;
 }
 
@@ -436,7 +401,7 @@ static bool lea(struct translation *t)
         e_mov_imm(&t->e, to, size == 8 ? (u64)t->b->cells[t->cell].disp : (u32)t->b->cells[t->cell].disp);
     else
         effective_address(t, to, size == 8);
-    put_guest(t, t->insn.reg, to);
+    jit_put_guest(t, t->insn.reg, to);
     return true;
 }
 
@@ -447,7 +412,7 @@ static bool mov_imm(struct translation *t)
     if (size < 4)
         return false;
     e_mov_imm(&t->e, to, size == 8 ? t->insn.imm : (u32)t->insn.imm);
-    put_guest(t, n, to);
+    jit_put_guest(t, n, to);
     return true;
 }
 
@@ -457,11 +422,11 @@ static bool bswap(struct translation *t)
 
     if (size < 4)
         return false;
-    reg = get_guest(t, t->insn.rm, JIT_T0);
+    reg = jit_get_guest(t, t->insn.rm, JIT_T0);
     emit8(&t->e, (u8)(0x40 | (size == 8) << 3 | reg >> 3));
     emit8(&t->e, 0x0f);
     emit8(&t->e, 0xc8 | (reg & 7));
-    put_guest(t, t->insn.rm, reg);
+    jit_put_guest(t, t->insn.rm, reg);
     return true;
 }
 
@@ -471,11 +436,11 @@ static bool xchg_acc(struct translation *t)
 
     if (size < 4)
         return false;
-    other = get_guest(t, t->insn.rm, JIT_T1);
+    other = jit_get_guest(t, t->insn.rm, JIT_T1);
     emit_op(&t->e, size == 8, 0x8b, JIT_T0, op_reg(jit_host[RAX]));
     emit_op(&t->e, size == 8, 0x8b, jit_host[RAX], op_reg(other));
     emit_op(&t->e, size == 8, 0x8b, other, op_reg(JIT_T0));
-    put_guest(t, t->insn.rm, other);
+    jit_put_guest(t, t->insn.rm, other);
     return true;
 }
 
@@ -484,7 +449,7 @@ static bool xchg_acc(struct translation *t)
 /* [R15 + RAX] is the place that PUSH of 8 bytes writes. */
 static void push_place(struct translation *t)
 {
-    clobber_flags(t);
+    jit_clobber_flags(t);
     e_lea(&t->e, true, JIT_T0, op_mem(JIT_RSP, -8));
     translate(t, 8, true, true);
 }
@@ -502,7 +467,7 @@ static bool push(struct translation *t)
     push_place(t);
     if (in_memory(t->insn.rm)) {
         e_lea(&t->e, true, JIT_T1, op_index(JIT_T1, JIT_T0, 0, 0));
-        from = get_guest(t, t->insn.rm, JIT_T0);
+        from = jit_get_guest(t, t->insn.rm, JIT_T0);
         e_store(&t->e, op_mem(JIT_T1, 0), from);
     } else {
         e_store(&t->e, op_index(JIT_T1, JIT_T0, 0, 0), jit_host[t->insn.rm]);
@@ -528,12 +493,12 @@ static bool pop(struct translation *t)
 
     if (t->insn.operand_size != 8 || t->insn.is_mem)
         return false;
-    clobber_flags(t);
+    jit_clobber_flags(t);
     e_mov_rr(&t->e, JIT_T0, JIT_RSP);
     translate(t, 8, false, true);
     move_sp(t, 8); /* before the load: POP RSP */
     e_mov(&t->e, to, op_index(JIT_T1, JIT_T0, 0, 0));
-    put_guest(t, n, to);
+    jit_put_guest(t, n, to);
     return true;
 }
 
@@ -541,7 +506,7 @@ static bool leave(struct translation *t)
 {
     if (t->insn.operand_size != 8)
         return false;
-    clobber_flags(t);
+    jit_clobber_flags(t);
     e_mov_rr(&t->e, JIT_T0, jit_host[RBP]);
     translate(t, 8, false, true);
     e_lea(&t->e, true, JIT_RSP, op_mem(jit_host[RBP], 8));
@@ -568,17 +533,17 @@ static void look_up(struct translation *t)
     e_alu_imm(e, false, ALU_AND, op_reg(JIT_T1), JUMP_ENTRIES - 1);
     e_lea(e, true, JIT_T1, op_index(JIT_T1, JIT_T1, 1, 0)); /* entries have 24 bytes */
     e_alu(e, true, ALU_CMP, JIT_T0, op_gs_index(JIT_T1, 3, table + offsetof(struct jump_entry, rip)));
-    bail_if(t, CC_NE);
+    jit_bail_if(t, CC_NE);
     e_mov(e, JIT_T0, INTERP(generation));
     e_alu(e, true, ALU_CMP, JIT_T0, op_gs_index(JIT_T1, 3, table + offsetof(struct jump_entry, generation)));
-    bail_if(t, CC_NE);
+    jit_bail_if(t, CC_NE);
     e_mov(e, JIT_T1, op_gs_index(JIT_T1, 3, table + offsetof(struct jump_entry, block)));
     emit_op(e, false, 0x81, ALU_CMP, op_mem(JIT_T1, offsetof(struct block, mode)));
     emit32(e, t->b->mode);
-    bail_if(t, CC_NE);
+    jit_bail_if(t, CC_NE);
     e_mov(e, JIT_T1, op_mem(JIT_T1, offsetof(struct block, tier_code)));
     emit_op(e, true, 0x85, JIT_T1, op_reg(JIT_T1));
-    bail_if(t, CC_E);
+    jit_bail_if(t, CC_E);
 }
 
 /* On to `rip`. `pushed`: by a CALL whose return address is in place. */
@@ -614,8 +579,9 @@ static bool jcc(struct translation *t)
 
     if (cell->rm) /* raises #GP when it is taken */
         return false;
+    jit_release_vectors(t);
     save_flags(t);
-    need_host_flags(t);
+    jit_need_host_flags(t);
     taken = e_jcc(&t->e, cc);
     exit_to(t, next_rip(t), 1, false);
     e_here(&t->e, taken);
@@ -629,6 +595,7 @@ static bool jmp(struct translation *t)
 
     if (cell->rm)
         return false;
+    jit_release_vectors(t);
     save_flags(t);
     exit_to(t, (u64)cell->disp, 0, false);
     return true;
@@ -655,6 +622,7 @@ static bool call(struct translation *t)
 
     if (cell->rm || t->insn.operand_size != 8)
         return false;
+    jit_release_vectors(t);
     push_place(t);
     store_return(t);
     exit_to(t, (u64)cell->disp, 0, true);
@@ -665,7 +633,8 @@ static bool ret(struct translation *t)
 {
     if (t->insn.operand_size != 8)
         return false;
-    clobber_flags(t);
+    jit_release_vectors(t);
+    jit_clobber_flags(t);
     e_mov_rr(&t->e, JIT_T0, JIT_RSP);
     translate(t, 8, false, true);
     e_mov(&t->e, JIT_T0, op_index(JIT_T1, JIT_T0, 0, 0));
@@ -679,11 +648,12 @@ static bool ret(struct translation *t)
 /* The translation of the target to R15. */
 static void indirect_target(struct translation *t)
 {
-    clobber_flags(t);
+    jit_release_vectors(t);
+    jit_clobber_flags(t);
     if (t->insn.is_mem)
-        e_mov(&t->e, JIT_T0, memory_operand(t, 8, false));
+        e_mov(&t->e, JIT_T0, jit_memory_operand(t, 8, false, false));
     else
-        e_mov_rr(&t->e, JIT_T0, get_guest(t, t->insn.rm, JIT_T0));
+        e_mov_rr(&t->e, JIT_T0, jit_get_guest(t, t->insn.rm, JIT_T0));
     look_up(t);
 }
 
@@ -738,13 +708,16 @@ static bool (*const translators[])(struct translation *t) = {
     [JIT_JCC] = jcc,
     [JIT_CALL_INDIRECT] = call_indirect,
     [JIT_JMP_INDIRECT] = jmp_indirect,
+    [JIT_VECTOR] = jit_vector,
+    [JIT_BMI] = jit_bmi,
 };
 
 /* Leave to the handler of cell `n`. */
-static void emit_bail(struct translation *t, unsigned n)
+static void emit_bail(struct translation *t, unsigned n, u16 vec_dirty, u16 vec_wide)
 {
     const struct code_cache *code = t->j->code;
 
+    jit_store_vectors(t, vec_dirty, vec_wide, vec_wide);
     e_mov_imm(&t->e, JIT_T0, offsetof(struct block, cells) + n * sizeof(struct cell));
     e_mov_imm(&t->e, JIT_T1, (u64)(uintptr_t)t->b);
     e_target(&t->e, e_jmp(&t->e), code_rw(code, n ? code->stub.bail : code->stub.bail_first));
@@ -754,13 +727,15 @@ static void emit_handler_call(struct translation *t)
 {
     const struct code_cache *code = t->j->code;
 
+    jit_release_vectors(t);
+    t->held.fp_checked = false;
     save_flags(t);
     e_mov_imm(&t->e, JIT_T0, t->cell);
     e_mov_imm(&t->e, JIT_T1, (u64)(uintptr_t)t->b);
     emit8(&t->e, 0xe8);
     emit32(&t->e, 0);
     e_target(&t->e, t->e.p - 4, code_rw(code, code->stub.call));
-    t->host_flags = false;
+    t->held.host_flags = false;
 }
 
 /* Whether the cell has the handler that its form stands for, and not one that raises, or that a debugger has put there. */
@@ -779,7 +754,7 @@ static bool translate_cell(struct translation *t)
     u32 ends = X86_OP_BRANCH | X86_OP_SERIALISE | X86_OP_REP;
     u8 *start = t->e.p;
     unsigned fixes = t->nfixes;
-    bool host_flags = t->host_flags, mem_flags = t->mem_flags;
+    struct held held = t->held;
 
     t->bytes = (const u8 *)(uintptr_t)(t->b->page + t->b->offset) + cell->start;
     if (x86_decode(&mode, t->bytes, X86_MAX_INSN, &t->insn) == X86_DECODE_OK && ordinary(t, cell, fn) &&
@@ -791,11 +766,10 @@ static bool translate_cell(struct translation *t)
     }
     t->e.p = start;
     t->nfixes = fixes;
-    t->host_flags = host_flags;
-    t->mem_flags = mem_flags;
+    t->held = held;
     if (last && (x86_ops[cell->op].attributes & ends || !ordinary(t, cell, fn))) {
         save_flags(t);
-        emit_bail(t, t->cell);
+        emit_bail(t, t->cell, t->held.vec_dirty, t->held.vec_wide);
         return true;
     }
     t->handler_calls++;
@@ -824,7 +798,8 @@ static void emit_fixes(struct translation *t)
             e_store(&t->e, VCPU(scratch), JIT_T0);
             e_mov_imm(&t->e, JIT_T0, offsetof(struct block, cells) + f->cell * sizeof(struct cell));
             e_mov_imm(&t->e, JIT_T1, (u64)(uintptr_t)t->b);
-            e_target(&t->e, e_jmp(&t->e), code_rw(code, f->cell ? code->stub.unlinked : code->stub.unlinked_first));
+            e_target(&t->e, e_jmp(&t->e),
+                     code_rw(code, f->cell ? code->stub.unlinked : code->stub.unlinked_first));
             continue;
         }
         if (f->kind != FIX_BAIL) {
@@ -834,7 +809,8 @@ static void emit_fixes(struct translation *t)
 
             e_here(&t->e, f->place);
             e_alu(&t->e, true, ALU_ADD, JIT_T0,
-                  f->kind == FIX_STACK ? VCPU(stack_tag) : op_mem(JIT_T1, offsetof(struct jit_tlb_entry, tag)));
+                  f->kind == FIX_STACK ? VCPU(stack_tag)
+                                       : op_mem(JIT_T1, offsetof(struct jit_tlb_entry, tag)));
             e_mov_imm(&t->e, JIT_T1, f->size);
             emit8(&t->e, 0xe8);
             emit32(&t->e, 0);
@@ -845,7 +821,7 @@ static void emit_fixes(struct translation *t)
         bail = bails[f->cell];
         if (!bail) {
             bail = bails[f->cell] = t->e.p;
-            emit_bail(t, f->cell);
+            emit_bail(t, f->cell, f->vec_dirty, f->vec_wide);
         }
         e_target(&t->e, f->place, bail);
     }
@@ -856,7 +832,7 @@ enum { ENTRY_ALIGN = 16 };
 bool jit_translate(struct jit_vcpu *j, struct block *b)
 {
     struct code_cache *code = j->code;
-    struct translation t = {.j = j, .b = b, .mem_flags = true};
+    struct translation t = {.j = j, .b = b, .held.mem_flags = true};
     size_t start = (code->used + ENTRY_ALIGN - 1) & ~(size_t)(ENTRY_ALIGN - 1);
     u8 *leave_at, *entry;
     bool ended = false;
@@ -883,6 +859,7 @@ bool jit_translate(struct jit_vcpu *j, struct block *b)
     for (t.cell = 0; t.cell < b->ncells && !ended; t.cell++)
         ended = translate_cell(&t);
     if (!ended) {
+        jit_release_vectors(&t);
         save_flags(&t);
         exit_to(&t, b->rip + b->nbytes, 1, false);
     }
