@@ -83,8 +83,8 @@ struct code_cache {
     unsigned users;
     struct jit_form *forms; /* of every row */
     struct {
-        void *enter, *bail, *bail_first, *leave, *call, *refill_read, *refill_write, *refill_stack, *unlinked,
-            *unlinked_first;
+        void *enter, *bail, *bail_first, *leave, *call, *refill_read, *refill_write, *refill_stack_read,
+            *refill_stack_write, *unlinked, *unlinked_first;
     } stub; /* executable addresses (stubs.c) */
 };
 struct code_cache *code_cache_new(size_t size, struct error *err);
@@ -156,7 +156,8 @@ struct jit_place {
 };
 struct jit_place jit_refill_read(struct jit_vcpu *j, u64 lin, u64 size);
 struct jit_place jit_refill_write(struct jit_vcpu *j, u64 lin, u64 size);
-struct jit_place jit_refill_stack(struct jit_vcpu *j, u64 lin, u64 size);
+struct jit_place jit_refill_stack_read(struct jit_vcpu *j, u64 lin, u64 size);
+struct jit_place jit_refill_stack_write(struct jit_vcpu *j, u64 lin, u64 size);
 
 /* ---- jit.c: what host code calls ---- */
 

@@ -30,16 +30,26 @@ struct jit_place jit_refill_write(struct jit_vcpu *j, u64 lin, u64 size)
     return refill(j, lin, size, true);
 }
 
-struct jit_place jit_refill_stack(struct jit_vcpu *j, u64 lin, u64 size)
+/* A page that may be written, too, becomes the stack's. */
+static struct jit_place refill_stack(struct jit_vcpu *j, u64 lin, u64 size, bool write)
 {
     struct jit_place place = refill(j, lin, size, true);
 
-    if (place.offset != UINT64_MAX && refill(j, lin, size, false).offset != UINT64_MAX) {
-        j->stack_tag = lin & PAGE_MASK;
-        j->stack_host = place.host;
-        for (unsigned n = 0; n < ARRAY_SIZE(j->stack_limit); n++)
-            j->stack_limit[n] = PAGE_SIZE - (1u << n) + 1;
-        return place;
-    }
-    return refill(j, lin, size, false);
+    if (place.offset == UINT64_MAX || refill(j, lin, size, false).offset == UINT64_MAX)
+        return write ? nowhere : refill(j, lin, size, false);
+    j->stack_tag = lin & PAGE_MASK;
+    j->stack_host = place.host;
+    for (unsigned n = 0; n < ARRAY_SIZE(j->stack_limit); n++)
+        j->stack_limit[n] = PAGE_SIZE - (1u << n) + 1;
+    return place;
+}
+
+struct jit_place jit_refill_stack_read(struct jit_vcpu *j, u64 lin, u64 size)
+{
+    return refill_stack(j, lin, size, false);
+}
+
+struct jit_place jit_refill_stack_write(struct jit_vcpu *j, u64 lin, u64 size)
+{
+    return refill_stack(j, lin, size, true);
 }

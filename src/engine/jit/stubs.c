@@ -191,7 +191,8 @@ void jit_make_stubs(struct code_cache *code)
     STUB(call, make_call(&e));
     STUB(refill_read, make_refill(&e, (const void *)jit_refill_read));
     STUB(refill_write, make_refill(&e, (const void *)jit_refill_write));
-    STUB(refill_stack, make_refill(&e, (const void *)jit_refill_stack));
+    STUB(refill_stack_read, make_refill(&e, (const void *)jit_refill_stack_read));
+    STUB(refill_stack_write, make_refill(&e, (const void *)jit_refill_stack_write));
     STUB(unlinked, make_unlinked(&e, bail));
     STUB(unlinked_first, make_unlinked(&e, bail_first));
 #undef STUB

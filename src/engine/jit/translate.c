@@ -150,7 +150,7 @@ static void translate(struct translation *t, unsigned size, bool write, bool sta
         place = e_jcc(e, CC_AE);
         e_mov(e, JIT_T1, VCPU(stack_host));
         f.resume = e->p;
-        add_fix(t, FIX_STACK, place, f);
+        add_fix(t, write ? FIX_STACK_WRITE : FIX_STACK_READ, place, f);
         return;
     }
     e_mov32(e, JIT_T1, op_reg(JIT_T0));
@@ -197,14 +197,19 @@ bool jit_take_apart(const struct translation *t, struct raw *r)
     const u8 *p = t->bytes, *end = p + t->insn.length;
 
     *r = (struct raw){0};
+    /* Prefixes in any order; a REX byte counts right before the opcode alone. */
     for (;; p++) {
-        if (*p == 0x66 || *p == 0xf2 || *p == 0xf3 || *p == 0xf0) {
-            if (r->nprefixes == sizeof(r->prefixes))
-                return false;
-            r->prefixes[r->nprefixes++] = *p;
-        } else if (*p != 0x2e && *p != 0x36 && *p != 0x3e && *p != 0x26 && *p != 0x64 && *p != 0x65) {
+        bool kept = *p == 0x66 || *p == 0xf2 || *p == 0xf3 || *p == 0xf0, rex = (*p & 0xf0) == 0x40;
+
+        if (!kept && !rex && *p != 0x67 && *p != 0x2e && *p != 0x36 && *p != 0x3e && *p != 0x26 &&
+            *p != 0x64 && *p != 0x65)
             break;
-        }
+        if (kept && r->nprefixes == sizeof(r->prefixes))
+            return false;
+        if (kept)
+            r->prefixes[r->nprefixes++] = *p;
+        r->rex = rex;
+        r->w = rex && (*p >> 3 & 1);
     }
     if (t->insn.prefixes & X86_PFX_VEX) {
         bool three = *p++ == 0xc4;
@@ -213,10 +218,6 @@ bool jit_take_apart(const struct translation *t, struct raw *r)
         r->w = three && *p >> 7;
         r->l = *p >> 2 & 1;
         r->pp = *p++ & 3;
-    } else if ((*p & 0xf0) == 0x40) {
-        r->rex = true;
-        r->w = *p >> 3 & 1;
-        p++;
     }
     r->opcode[r->nopcode++] = *p;
     if (*p == 0x0f && !(t->insn.prefixes & X86_PFX_VEX)) {
@@ -295,10 +296,10 @@ static bool plain(struct translation *t)
     emit_modrm(&t->e, r.prefixes, r.nprefixes, r.rex, r.w, r.opcode, r.nopcode, reg, rm);
     emit_bytes(&t->e, r.imm, r.nimm);
     jit_flags_written(t);
-    if (!insn->is_mem && (f->rm & JIT_WRITE))
-        jit_put_guest(t, insn->rm, rm.base);
     if (reg_waits)
         jit_put_guest(t, insn->reg, reg);
+    if (!insn->is_mem && (f->rm & JIT_WRITE)) /* last: what XADD of a register with itself leaves */
+        jit_put_guest(t, insn->rm, rm.base);
     return true;
 }
 
@@ -803,18 +804,21 @@ static void emit_fixes(struct translation *t)
             continue;
         }
         if (f->kind != FIX_BAIL) {
-            const void *stub = f->kind == FIX_READ    ? code->stub.refill_read
-                               : f->kind == FIX_WRITE ? code->stub.refill_write
-                                                      : code->stub.refill_stack;
+            const void *stubs[] = {
+                [FIX_READ] = code->stub.refill_read,
+                [FIX_WRITE] = code->stub.refill_write,
+                [FIX_STACK_READ] = code->stub.refill_stack_read,
+                [FIX_STACK_WRITE] = code->stub.refill_stack_write,
+            };
+            bool stack = f->kind == FIX_STACK_READ || f->kind == FIX_STACK_WRITE;
 
             e_here(&t->e, f->place);
             e_alu(&t->e, true, ALU_ADD, JIT_T0,
-                  f->kind == FIX_STACK ? VCPU(stack_tag)
-                                       : op_mem(JIT_T1, offsetof(struct jit_tlb_entry, tag)));
+                  stack ? VCPU(stack_tag) : op_mem(JIT_T1, offsetof(struct jit_tlb_entry, tag)));
             e_mov_imm(&t->e, JIT_T1, f->size);
             emit8(&t->e, 0xe8);
             emit32(&t->e, 0);
-            e_target(&t->e, t->e.p - 4, code_rw(code, stub));
+            e_target(&t->e, t->e.p - 4, code_rw(code, stubs[f->kind]));
             f->place = e_jcc(&t->e, CC_E);
             e_target(&t->e, e_jmp(&t->e), f->resume);
         }

@@ -17,7 +17,8 @@ enum fix_kind {
     FIX_BAIL, /* go on with the handler of `cell` */
     FIX_READ, /* an address is not in the TLB for loads: look further, resume or bail */
     FIX_WRITE,
-    FIX_STACK,
+    FIX_STACK_READ,
+    FIX_STACK_WRITE,
     FIX_UNLINKED, /* an exit without a target yet */
 };
 struct fix {
