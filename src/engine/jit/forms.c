@@ -128,8 +128,7 @@ static bool vector_excluded(const char *m)
 /* Rows whose memory operand is half of what their notation says. */
 static bool half_memory(const char *m)
 {
-    static const char *const names[] = {"CVTPS2PD",  "VCVTPS2PD", "CVTDQ2PD",
-                                        "VCVTDQ2PD", "VCVTPH2PS", "VCVTPS2PH"};
+    static const char *const names[] = {"CVTPS2PD", "VCVTPS2PD", "VCVTDQ2PD", "VCVTPH2PS", "VCVTPS2PH"};
 
     return LISTED(names, m);
 }

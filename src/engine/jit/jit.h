@@ -47,6 +47,7 @@ struct jit_vcpu {
     struct jit_vcpu *self;
     u64 guest_r9_r11[3];
     u64 scratch;
+    u64 checks;                         /* code->checks */
     struct jit_tlb_entry *read, *write; /* the sets for the current rights */
     /* The page that stack accesses went to last: loads and stores may go to it. An access of 2^n bytes is inside when its
        offset is below stack_limit[n]; all are 0 when there is no such page. */
@@ -80,6 +81,7 @@ static inline struct jit_tlb_entry *jit_tlb_slot(struct jit_tlb_entry *set, u64 
 struct code_cache {
     u8 *rw, *rx;
     size_t size, used, stubs_end;
+    u64 checks; /* bytes of the checks at the start of every translation */
     unsigned users;
     struct jit_form *forms; /* of every row */
     struct {

@@ -72,6 +72,7 @@ static void make_enter(struct emit *e)
     prologue(e);
     e_mov(e, H_RAX, INTERP(block));
     e_mov(e, H_RSI, op_mem(H_RAX, offsetof(struct block, tier_code)));
+    e_alu(e, true, ALU_ADD, H_RSI, VCPU(checks));
     e_store(e, VCPU(scratch), H_RSI);
     e_mov_rr(e, H_RAX, H_RDI);
     load_guest(e);
