@@ -244,6 +244,10 @@ char *plastron_describe(plastron_vm *vm, struct plastron_error *err);
 /* A hash of the whole state, memory included, as 32 hexadecimal digits and a NUL. Equal machines have equal hashes. */
 void plastron_state_hash(plastron_vm *vm, char hash[33]);
 
+/* Go on with another engine ("interp", "jit", or "auto" for the best) from the next instruction boundary on. The VM may run.
+   On failure it goes on with the one it had. */
+int plastron_set_engine(plastron_vm *vm, const char *engine, struct plastron_error *err);
+
 /* Write the whole machine to `file` (a temporary name beside it, synced, then renamed). The VM may run; it stands still
    meanwhile. */
 int plastron_save(plastron_vm *vm, const char *file, struct plastron_error *err);

@@ -23,6 +23,7 @@ union option_value {
    not older than the software of the guests. 2026-01-01T00:00:00Z. */
 enum { RTC_ICOUNT_START = 1767225600 };
 
+enum { JIT_CACHE_MIN = 1 << 20, JIT_CACHE_MAX = 1 << 30 };
 enum { MEMORY_MIN = 1 << 20, PORT_DEBUG_EXIT = 0xf4, PORT_DEBUGCON = 0xe9, NAME_MAX_LEN = 63 };
 
 static const char *const clock_words[] = {"host", "icount", NULL};
@@ -179,6 +180,20 @@ static int parse_memory(const char *text, union option_value *value, struct erro
     return 0;
 }
 
+static int parse_jit_cache(const char *text, union option_value *value, struct error *err)
+{
+    if (text_size(text, &value->number, err))
+        return -1;
+    if (value->number < JIT_CACHE_MIN || value->number > JIT_CACHE_MAX)
+        return error_set(err, "%s: give from 1M to 1G", text);
+    return 0;
+}
+
+static int parse_jit_threshold(const char *text, union option_value *value, struct error *err)
+{
+    return text_number(text, 1, UINT32_MAX, &value->number, err);
+}
+
 static int parse_cpus(const char *text, union option_value *value, struct error *err)
 {
     return text_number(text, 1, VM_MAX_VCPUS, &value->number, err);
@@ -317,7 +332,18 @@ static const struct plastron_option options[] = {
     [OPTION_ENGINE] = {.name = "engine",
                        .argument = "auto|interp|jit",
                        .initial = "auto",
-                       .help = "What executes the guest's instructions."},
+                       .help = "What executes the guest's instructions: decoded instructions one by one (interp), "
+                               "or host code that hot parts are translated to (jit)."},
+    [OPTION_JIT_CACHE] = {.name = "jit-cache",
+                          .argument = "SIZE",
+                          .initial = "64M",
+                          .host = true,
+                          .help = "Memory for translated code. When it is full, all of it is made anew."},
+    [OPTION_JIT_THRESHOLD] = {.name = "jit-threshold",
+                              .argument = "N",
+                              .initial = "20",
+                              .host = true,
+                              .help = "A part of the guest's code is translated when it is executed for the Nth time."},
     [OPTION_NO_REBOOT] =
         {.name = "no-reboot",
          .help =
@@ -350,6 +376,8 @@ static int (*const parsers[])(const char *, union option_value *, struct error *
     [OPTION_RTC] = parse_rtc,
     [OPTION_CLOCK] = parse_clock,
     [OPTION_ENGINE] = parse_engine,
+    [OPTION_JIT_CACHE] = parse_jit_cache,
+    [OPTION_JIT_THRESHOLD] = parse_jit_threshold,
     [OPTION_NO_REBOOT] = parse_switch,
     [OPTION_TRACE] = parse_trace,
     [OPTION_NAME] = parse_name,
@@ -604,6 +632,16 @@ static union option_value option_value(const struct plastron_config *config, enu
 u64 config_memory(const struct plastron_config *config)
 {
     return option_value(config, OPTION_MEMORY, 0).number;
+}
+
+u64 config_jit_cache(const struct plastron_config *config)
+{
+    return option_value(config, OPTION_JIT_CACHE, 0).number;
+}
+
+u32 config_jit_threshold(const struct plastron_config *config)
+{
+    return (u32)option_value(config, OPTION_JIT_THRESHOLD, 0).number;
 }
 
 unsigned config_cpus(const struct plastron_config *config)

@@ -30,6 +30,8 @@ enum option_id {
     OPTION_RTC,
     OPTION_CLOCK,
     OPTION_ENGINE,
+    OPTION_JIT_CACHE,
+    OPTION_JIT_THRESHOLD,
     OPTION_NO_REBOOT,
     OPTION_TRACE,
     OPTION_NAME,
@@ -73,6 +75,8 @@ u64 config_memory(const struct plastron_config *config);
 unsigned config_cpus(const struct plastron_config *config);
 void config_cpu(const struct plastron_config *config, struct cpu_model *model);
 enum clock_driver config_clock(const struct plastron_config *config);
+u64 config_jit_cache(const struct plastron_config *config);
+u32 config_jit_threshold(const struct plastron_config *config);
 bool config_switch(const struct plastron_config *config, enum option_id id);
 i64 config_rtc(const struct plastron_config *config); /* seconds since 1970; "utc" reads the host's clock */
 bool config_debug_exit(const struct plastron_config *config, u16 *port);

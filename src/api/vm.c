@@ -152,7 +152,9 @@ static int wire(struct plastron_vm *vm, bool for_restore, struct error *err)
                .vcpus = config_cpus(config),
                .clock = config_clock(config),
                .rtc_start = config_rtc(config),
-               .no_reboot = config_switch(config, OPTION_NO_REBOOT)},
+               .no_reboot = config_switch(config, OPTION_NO_REBOOT),
+               .jit_cache = config_jit_cache(config),
+               .jit_threshold = config_jit_threshold(config)},
         .engine = config_text(config, OPTION_ENGINE, 0),
         .kernel = config_text(config, OPTION_KERNEL, 0),
         .initrd = config_text(config, OPTION_INITRD, 0),
@@ -324,6 +326,23 @@ void plastron_resume(plastron_vm *vm)
 bool plastron_paused(const plastron_vm *vm)
 {
     return vm_paused(vm->machine);
+}
+
+int plastron_set_engine(plastron_vm *vm, const char *name, struct plastron_error *err)
+{
+    struct error e, again;
+    const struct engine_ops *engine = pc_engine(name, &e), *old;
+    int failed;
+
+    if (!engine)
+        return api_error(err, &e);
+    vm_park(vm->machine);
+    old = vm->machine->vcpus[0]->engine;
+    failed = vm_set_engine(vm->machine, engine, &e);
+    if (failed && vm_set_engine(vm->machine, old, &again))
+        abort(); /* what it has just given back is not to be had any more */
+    vm_unpark(vm->machine);
+    return failed ? api_error(err, &e) : 0;
 }
 
 int plastron_reset(plastron_vm *vm, struct plastron_error *err)

@@ -49,7 +49,7 @@ const char *pc_engine_name(unsigned index)
     return index < ARRAY_SIZE(engines) && engines[index] ? engines[index]->name : NULL;
 }
 
-static const struct engine_ops *find_engine(const char *name, struct error *err)
+const struct engine_ops *pc_engine(const char *name, struct error *err)
 {
     bool any = !name || strcmp(name, "auto") == 0;
 
@@ -332,7 +332,7 @@ static struct pc *new_pc(const struct pc_config *config, struct error *err)
 
 struct vm *pc_new(const struct pc_config *config, bool for_restore, struct error *err)
 {
-    const struct engine_ops *engine = find_engine(config->engine, err);
+    const struct engine_ops *engine = pc_engine(config->engine, err);
     struct pc *pc;
     struct vm *vm;
 

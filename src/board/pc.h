@@ -49,6 +49,9 @@ struct pc_config {
  */
 struct vm *pc_new(const struct pc_config *config, bool for_restore, struct error *err);
 
+/* The engine of a name; "auto" or NULL: the best there is. NULL with `err` when there is none. */
+const struct engine_ops *pc_engine(const char *name, struct error *err);
+
 /* Names of the engines that were built in; NULL after the last. */
 const char *pc_engine_name(unsigned index);
 

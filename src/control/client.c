@@ -158,6 +158,10 @@ int command_reset(const struct arguments *arguments)
 {
     return simple(arguments, "system_reset", NULL);
 }
+int command_engine(const struct arguments *arguments)
+{
+    return simple(arguments, "set-engine", json_pack("{s:s}", "engine", arguments->operand[1]));
+}
 int command_powerdown(const struct arguments *arguments)
 {
     return simple(arguments, "system_powerdown", NULL);

@@ -27,6 +27,7 @@ int command_stop(const struct arguments *arguments);
 int command_pause(const struct arguments *arguments);
 int command_resume(const struct arguments *arguments);
 int command_reset(const struct arguments *arguments);
+int command_engine(const struct arguments *arguments);
 int command_powerdown(const struct arguments *arguments);
 int command_key(const struct arguments *arguments);
 int command_console(const struct arguments *arguments);

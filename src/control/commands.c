@@ -176,6 +176,17 @@ static json_t *run_info(const struct control_target *target, json_t *arguments, 
     return json_from_text(plastron_inspect(target->vm, path, &perr), &perr, err);
 }
 
+static json_t *run_set_engine(const struct control_target *target, json_t *arguments, struct error *err)
+{
+    struct plastron_error perr;
+
+    if (plastron_set_engine(target->vm, json_string_value(json_object_get(arguments, "engine")), &perr)) {
+        error_set(err, "%s", perr.text);
+        return NULL;
+    }
+    return json_object();
+}
+
 static json_t *run_state_hash(const struct control_target *target, json_t *arguments, struct error *err)
 {
     char hash[33];
@@ -203,6 +214,7 @@ const struct protocol_command protocol_commands[] = {
     {.name = "save", .arguments = {{"file", JSON_STRING, false}}, .run = run_save},
     {.name = "describe", .run = run_describe},
     {.name = "info", .arguments = {{"path", JSON_STRING, true}}, .run = run_info},
+    {.name = "set-engine", .arguments = {{"engine", JSON_STRING, false}}, .run = run_set_engine},
     {.name = "state-hash", .run = run_state_hash},
     {.name = NULL},
 };

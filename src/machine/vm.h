@@ -54,6 +54,8 @@ struct vm_config {
     u64 tsc_hz;    /* 0: 1 GHz under icount, a stable default of 2 GHz otherwise */
     i64 rtc_start; /* seconds since 1970 that the RTC starts at */
     bool no_reboot;
+    u64 jit_cache;     /* bytes of translated code; 0: the translator's default */
+    u32 jit_threshold; /* executions of a block before it is translated; 0: the translator's default */
     u64 random_seed; /* icount: RDRAND and other randomness come from it; 0 with the host clock: host entropy */
 };
 

@@ -633,6 +633,8 @@ struct block *block_lookup(struct interp *c)
     if (j->rip == rip && j->generation == c->generation && j->block->mode == c->mode &&
         j->block->cs_base == cs_base && j->block->cs_limit == cs_limit)
         return j->block;
+    if (c->tier && c->tier->wants_drop(c))
+        cache_flush(c->blocks, c);
     c->counters.lookups++;
     if (!code64 && rip >> 32) { /* EIP goes on at 0 (SDM 3B 22.33) */
         c->state->rip = (u32)rip;

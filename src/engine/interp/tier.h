@@ -19,6 +19,8 @@ struct interp_tier {
     void (*block_killed)(struct interp *c, struct block *b);
     /* All blocks of the cache were dropped at once, and with them every translation. Nobody executes one. */
     void (*blocks_dropped)(struct interp *c);
+    /* The tier has no room left: drop all blocks at the next occasion. */
+    bool (*wants_drop)(const struct interp *c);
     /* The software TLB forgot everything (or everything that is not global), one page, or the right to store directly to
        the page at a host address: copies of its entries must go too. */
     void (*tlb_flushed)(struct interp *c);

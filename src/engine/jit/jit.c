@@ -14,10 +14,7 @@
 #include "engine/interp/mem.h"
 #include "engine/jit/engine.h"
 
-enum {
-    CODE_BYTES = 64 << 20,
-    HOT = 20, /* executions of a block by its cells before it is translated */
-};
+enum { DEFAULT_CACHE = 64 << 20, DEFAULT_THRESHOLD = 20 };
 
 /* ---- TLB ---- */
 
@@ -90,10 +87,13 @@ static void count(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
     struct block *b = c->block;
 
-    if (++b->tier_heat < HOT)
+    struct jit_vcpu *j = jit_of(c);
+
+    if (++b->tier_heat < j->threshold)
         TAIL b->first_fn(s, c, i);
-    if (!jit_translate(jit_of(c), b)) {
-        b->cells[0].fn = b->first_fn;
+    if (!jit_translate(j, b)) {
+        if (!j->code->full) /* else it is translated when there is room again */
+            b->cells[0].fn = b->first_fn;
         TAIL b->first_fn(s, c, i);
     }
     b->cells[0].fn = enter;
@@ -154,12 +154,19 @@ static void blocks_dropped(struct interp *c)
 
     j->counters.drops++;
     j->code->used = j->code->stubs_end;
+    j->code->full = false;
+}
+
+static bool wants_drop(const struct interp *c)
+{
+    return ((const struct jit_vcpu *)c)->code->full;
 }
 
 static const struct interp_tier jit_tier = {
     .first = count,
     .block_killed = block_killed,
     .blocks_dropped = blocks_dropped,
+    .wants_drop = wants_drop,
     .tlb_flushed = tlb_flushed,
     .tlb_page_flushed = tlb_page_flushed,
     .tlb_protected = tlb_protected,
@@ -177,7 +184,7 @@ static struct code_cache *code_cache_get(struct vcpu *vcpu, struct error *err)
             code->users++;
             return code;
         }
-    code = code_cache_new(CODE_BYTES, err);
+    code = code_cache_new(vcpu->vm->config.jit_cache ? vcpu->vm->config.jit_cache : DEFAULT_CACHE, err);
     if (!code)
         return NULL;
     code->forms = calloc(OP_COUNT, sizeof(*code->forms));
@@ -214,6 +221,7 @@ static int jit_attach(struct vcpu *vcpu, struct error *err)
     j = jit_of(vcpu_interp(vcpu));
     j->self = j;
     j->code = code;
+    j->threshold = vcpu->vm->config.jit_threshold ? vcpu->vm->config.jit_threshold : DEFAULT_THRESHOLD;
     tlb_flushed(&j->interp);
     return 0;
 }

@@ -54,6 +54,7 @@ struct jit_vcpu {
     u64 stack_tag, stack_host, stack_limit[6];
     const struct tlb_entry *rights; /* the interpreter's TLB that these belong to */
     struct code_cache *code;
+    u32 threshold; /* executions by its cells before a block is translated */
     struct {
         u64 blocks_translated, guest_bytes, code_bytes, enters, bails, calls, links, refills, drops;
     } counters;
@@ -81,6 +82,7 @@ static inline struct jit_tlb_entry *jit_tlb_slot(struct jit_tlb_entry *set, u64 
 struct code_cache {
     u8 *rw, *rx;
     size_t size, used, stubs_end;
+    bool full;  /* a translation did not fit any more: the loop shall drop all blocks */
     u64 checks; /* bytes of the checks at the start of every translation */
     unsigned users;
     struct jit_form *forms; /* of every row */

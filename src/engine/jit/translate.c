@@ -842,9 +842,10 @@ bool jit_translate(struct jit_vcpu *j, struct block *b)
     u8 *leave_at, *entry;
     bool ended = false;
 
-    if ((b->mode & MODE_CODE_MASK) != MODE_CODE64 || b->page2 != BLOCK_NO_PAGE || b->page == BLOCK_NO_PAGE ||
-        start > code->size)
+    if ((b->mode & MODE_CODE_MASK) != MODE_CODE64 || b->page2 != BLOCK_NO_PAGE || b->page == BLOCK_NO_PAGE)
         return false;
+    if (start > code->size)
+        start = code->size;
     t.e = (struct emit){code->rw + start, code->rw + code->size, false};
     /* Right before the entry, so that a dead block's entry becomes a short jump to it (jit_kill). */
     leave_at = t.e.p;
@@ -873,6 +874,7 @@ bool jit_translate(struct jit_vcpu *j, struct block *b)
         exit_to(&t, b->rip + b->nbytes, 1, false);
     }
     emit_fixes(&t);
+    code->full |= t.e.full;
     if (t.e.full || t.failed || t.handler_calls * 4u > b->ncells)
         return false;
     code->used = (size_t)(t.e.p - code->rw);
