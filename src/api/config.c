@@ -329,21 +329,23 @@ static const struct plastron_option options[] = {
                       .help = "What moves the guest's time: the host's clock, or the count of its "
                               "instructions. With icount two runs "
                               "with the same input are the same to the last bit."},
-    [OPTION_ENGINE] = {.name = "engine",
-                       .argument = "auto|interp|jit",
-                       .initial = "auto",
-                       .help = "What executes the guest's instructions: decoded instructions one by one (interp), "
-                               "or host code that hot parts are translated to (jit)."},
+    [OPTION_ENGINE] =
+        {.name = "engine",
+         .argument = "auto|interp|jit",
+         .initial = "auto",
+         .help = "What executes the guest's instructions: decoded instructions one by one (interp), "
+                 "or host code that hot parts are translated to (jit)."},
     [OPTION_JIT_CACHE] = {.name = "jit-cache",
                           .argument = "SIZE",
                           .initial = "64M",
                           .host = true,
                           .help = "Memory for translated code. When it is full, all of it is made anew."},
-    [OPTION_JIT_THRESHOLD] = {.name = "jit-threshold",
-                              .argument = "N",
-                              .initial = "20",
-                              .host = true,
-                              .help = "A part of the guest's code is translated when it is executed for the Nth time."},
+    [OPTION_JIT_THRESHOLD] =
+        {.name = "jit-threshold",
+         .argument = "N",
+         .initial = "20",
+         .host = true,
+         .help = "A part of the guest's code is translated when it is executed for the Nth time."},
     [OPTION_NO_REBOOT] =
         {.name = "no-reboot",
          .help =

@@ -111,13 +111,18 @@ void interp_debug_port(struct interp *c, const struct cell *i, u32 port, unsigne
         interp_debug_hit(c, i, hit);
 }
 
-void interp_debug_collect(struct interp *c)
+void interp_debug_drop(struct interp *c)
 {
     if (!c->debug.hits)
         return;
-    c->state->pending_debug |= c->debug.hits;
     c->debug.hits = 0;
     vcpu_unkick(c->vcpu, KICK_ENGINE);
+}
+
+void interp_debug_collect(struct interp *c)
+{
+    c->state->pending_debug |= c->debug.hits;
+    interp_debug_drop(c);
 }
 
 u64 interp_debug_code(const struct interp *c)

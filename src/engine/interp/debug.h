@@ -37,6 +37,8 @@ void interp_debug_hit(struct interp *c, const struct cell *i, u64 dr6);
 
 /* At an instruction boundary: what the last instruction hit is pending from now on. */
 void interp_debug_collect(struct interp *c);
+/* The instruction did not happen after all: what it hit is forgotten. */
+void interp_debug_drop(struct interp *c);
 /* The execute breakpoints at the next instruction (DR6.B0 to B3), if one of them is enabled. */
 u64 interp_debug_code(const struct interp *c);
 /* What every #DB does to the registers: `dr6` gives the causes. */

@@ -37,7 +37,7 @@ _Noreturn void interp_fault(struct interp *c, const struct cell *i, u8 vector, u
             vector = FAULT_RETRY;
     }
     if (i)
-        c->debug.hits = 0; /* the instruction has not happened */
+        interp_debug_drop(c); /* the instruction has not happened */
     if (c->undo_pop) {
         c->undo_pop = false;
         c->state->gpr[RSP] = c->undo_sp;

@@ -151,9 +151,10 @@ struct block {
         *link[2]; /* where the branch goes, where it falls through: blocks of the same page, or NULL */
     struct block *hash_next;
     struct block *page_next[2]; /* other blocks of the page, of the second page */
-    interp_fn *first_fn; /* handler of the first cell, which a tier (tier.h) may have put its own in front of */
-    void *tier_code;     /* the tier's, NULL: none */
-    u32 tier_heat;       /* how often the tier saw the block before it did something about it */
+    interp_fn
+        *first_fn;   /* handler of the first cell, which a tier (tier.h) may have put its own in front of */
+    void *tier_code; /* the tier's, NULL: none */
+    u32 tier_heat;   /* how often the tier saw the block before it did something about it */
     struct cell cells[];
 };
 #define BLOCK_DEAD    0xffffffffu

@@ -47,7 +47,6 @@ struct jit_vcpu {
     struct jit_vcpu *self;
     u64 guest_r9_r11[3];
     u64 scratch;
-    u64 checks;                         /* code->checks */
     struct jit_tlb_entry *read, *write; /* the sets for the current rights */
     /* The page that stack accesses went to last: loads and stores may go to it. An access of 2^n bytes is inside when its
        offset is below stack_limit[n]; all are 0 when there is no such page. */
@@ -82,8 +81,7 @@ static inline struct jit_tlb_entry *jit_tlb_slot(struct jit_tlb_entry *set, u64 
 struct code_cache {
     u8 *rw, *rx;
     size_t size, used, stubs_end;
-    bool full;  /* a translation did not fit any more: the loop shall drop all blocks */
-    u64 checks; /* bytes of the checks at the start of every translation */
+    bool full; /* a translation did not fit any more: the loop shall drop all blocks */
     unsigned users;
     struct jit_form *forms; /* of every row */
     struct {
@@ -100,6 +98,11 @@ static inline u8 *code_rw(const struct code_cache *code, const void *rx)
 
 /* Make the stubs at the start of an empty cache. */
 void jit_make_stubs(struct code_cache *code);
+
+struct emit;
+/* How a translation begins: to `leave` when the budget does not cover its `ncells` instructions or somebody has kicked. Whoever
+   comes from the cells or the loop, where this has been looked at, enters behind it. */
+void jit_emit_checks(struct emit *e, unsigned ncells, const u8 *leave);
 
 /* ---- translate.c ---- */
 

@@ -66,13 +66,33 @@ static void call_c(struct emit *e, const void *function)
     e_call_indirect(e, op_reg(H_RAX));
 }
 
+void jit_emit_checks(struct emit *e, unsigned ncells, const u8 *leave)
+{
+    e_alu_imm(e, true, ALU_CMP, INTERP(left), (i32)ncells);
+    e_target(e, e_jcc(e, CC_L), leave);
+    e_mov(e, JIT_T0, INTERP(kick));
+    e_mov32(e, JIT_T0, op_mem(JIT_T0, 0));
+    emit_op(e, false, 0x85, JIT_T0, INTERP(kick_mask));
+    e_target(e, e_jcc(e, CC_NE), leave);
+}
+
+/* The same for every block: BLOCK_MAX_CELLS fits in a byte. */
+static size_t checks_size(void)
+{
+    u8 room[64] = {0};
+    struct emit e = {room, room + sizeof(room), false};
+
+    jit_emit_checks(&e, BLOCK_MAX_CELLS, room);
+    return (size_t)(e.p - room);
+}
+
 /* void enter(state, interp, cell): the translation of interp.block. */
-static void make_enter(struct emit *e)
+static void make_enter(struct emit *e, size_t checks)
 {
     prologue(e);
     e_mov(e, H_RAX, INTERP(block));
     e_mov(e, H_RSI, op_mem(H_RAX, offsetof(struct block, tier_code)));
-    e_alu(e, true, ALU_ADD, H_RSI, VCPU(checks));
+    e_alu_imm(e, true, ALU_ADD, op_reg(H_RSI), (i32)checks);
     e_store(e, VCPU(scratch), H_RSI);
     e_mov_rr(e, H_RAX, H_RDI);
     load_guest(e);
@@ -183,7 +203,7 @@ void jit_make_stubs(struct code_cache *code)
         code->stub.name = code->rx + (e.p - code->rw);                                                       \
         make;                                                                                                \
     } while (0)
-    STUB(enter, make_enter(&e));
+    STUB(enter, make_enter(&e, checks_size()));
     bail = e.p;
     STUB(bail, make_bail(&e, false));
     bail_first = e.p;

@@ -9,7 +9,6 @@
  * interpreter's form (`mem_flags`) only when something follows that could leave the block, or that destroys the host's
  * flags, before the next instruction that writes them all. Translating an address destroys them.
  */
-#include <assert.h>
 #include <stddef.h>
 
 #include "engine/jit/emit.h"
@@ -854,17 +853,8 @@ bool jit_translate(struct jit_vcpu *j, struct block *b)
     emit64(&t.e, (u64)(uintptr_t)b);
     e_target(&t.e, e_jmp(&t.e), code_rw(code, code->stub.leave));
     emit8(&t.e, 0x90);
-    /* The loop and the cells have made these checks before they enter: they come in behind (code->checks). */
     entry = t.e.p;
-    e_alu_imm(&t.e, true, ALU_CMP, INTERP(left), b->ncells);
-    e_target(&t.e, e_jcc(&t.e, CC_L), leave_at);
-    e_mov(&t.e, JIT_T0, INTERP(kick));
-    e_mov32(&t.e, JIT_T0, op_mem(JIT_T0, 0));
-    emit_op(&t.e, false, 0x85, JIT_T0, INTERP(kick_mask));
-    e_target(&t.e, e_jcc(&t.e, CC_NE), leave_at);
-    if (!code->checks)
-        code->checks = (u64)(t.e.p - entry);
-    assert(t.e.full || code->checks == (u64)(t.e.p - entry));
+    jit_emit_checks(&t.e, b->ncells, leave_at);
 
     for (t.cell = 0; t.cell < b->ncells && !ended; t.cell++)
         ended = translate_cell(&t);
