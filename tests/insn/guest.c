@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/interp/engine.h"
 #include "engine/interp/interp.h"
 #include "insn.h"
 #include "machine/vm.h"
@@ -104,10 +103,11 @@ static void make_system(struct guest *g)
     g->base.seg[SEG_LDTR] = (struct seg){.attr = SEG_UNUSABLE};
 }
 
-struct guest *guest_new(const u8 *read_only)
+struct guest *guest_new(const struct engine_ops *engine, const u8 *read_only)
 {
     struct guest *g = calloc(1, sizeof(*g));
-    struct vm_config config = {.name = "insn", .ram_size = RAM_SIZE, .vcpus = 1, .clock = CLOCK_ICOUNT};
+    struct vm_config config = {
+        .name = "insn", .ram_size = RAM_SIZE, .vcpus = 1, .clock = CLOCK_ICOUNT, .jit_threshold = 1};
     struct error err = {0};
 
     if (!g || cpu_model_parse("max", &config.cpu, &err) || !(g->vm = vm_new(&config, &err)))
@@ -121,7 +121,7 @@ struct guest *guest_new(const u8 *read_only)
     if (memory_add_region(&g->vm->memory, &g->ram, &err))
         stop(&err);
     memory_commit(&g->vm->memory);
-    if (vm_set_engine(g->vm, &interp_engine, &err))
+    if (vm_set_engine(g->vm, engine, &err))
         stop(&err);
     g->vcpu = g->vm->vcpus[0];
     g->host = g->vm->memory.blocks[0]->host;

@@ -8,6 +8,7 @@
  *   test_insn --only MNEMONIC [--count N]   of some rows; VF* for all that begin so
  *   test_insn --run MODE BYTES SEED         one case again, as a failing one prints itself
  *   test_insn --case MODE BYTES STATE       a case as text, as in cases.c
+ *   test_insn --engine jit ...              the translator instead of the interpreter; before all other words
  *   test_insn --coverage                    rows without a case, and why
  */
 #include <setjmp.h>
@@ -16,6 +17,8 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "engine/interp/engine.h"
+#include "engine/jit/engine.h"
 #include "insn.h"
 
 enum { DEFAULT_COUNT = 2100000, DEFAULT_COUNT_ONLY = 20000, COVERAGE_ATTEMPTS = 40, REPORTS_A_ROW = 1 };
@@ -326,6 +329,7 @@ static int run_text(const char *bits, const char *code, const char *setup)
 
 int main(int argc, char **argv)
 {
+    const struct engine_ops *engine = &interp_engine;
     static u8 background[DATA_SIZE];
     const char *percent = getenv("PLASTRON_CASES");
     int status = -1;
@@ -333,7 +337,14 @@ int main(int argc, char **argv)
     run.count = DEFAULT_COUNT * strtoull(percent ? percent : "100", NULL, 0) / 100;
     data_background(background);
     native_start(background + DATA_WRITABLE);
-    run.guest = guest_new(background + DATA_WRITABLE);
+    if (argc > 2 && !strcmp(argv[1], "--engine")) {
+        if (strcmp(argv[2], "jit"))
+            return fprintf(stderr, "usage: see the head of test_insn.c\n"), 2;
+        engine = &jit_engine;
+        argv += 2;
+        argc -= 2;
+    }
+    run.guest = guest_new(engine, background + DATA_WRITABLE);
     components_of_both = host_components() & guest_components(run.guest);
     for (int n = 1; n < argc && status < 0; n++) {
         if (!strcmp(argv[n], "--count") && n + 1 < argc)

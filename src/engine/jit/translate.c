@@ -173,20 +173,33 @@ static bool off_stack(const struct x86_insn *insn)
     return insn->base == RSP;
 }
 
-struct operand jit_memory_operand(struct translation *t, unsigned size, bool write, bool align)
+/* What an access must not be, or its cell takes over. */
+static void check_place(struct translation *t, unsigned size, enum jit_place_check check)
 {
-    linear_address(t);
-    if (align) {
+    if (check == JIT_ALIGNED) {
         emit8(&t->e, 0xa8); /* TEST AL, imm8 */
         emit8(&t->e, (u8)(size - 1));
         jit_bail_if(t, CC_NE);
+    } else if (check == JIT_ONE_LINE && size > 1) {
+        e_lea(&t->e, false, JIT_T1, op_mem(JIT_T0, (i32)size - 1));
+        e_alu(&t->e, false, ALU_XOR, JIT_T1, op_reg(JIT_T0));
+        e_alu_imm(&t->e, false, ALU_AND, op_reg(JIT_T1), -64);
+        jit_bail_if(t, CC_NE);
     }
+}
+
+struct operand jit_memory_operand(struct translation *t, unsigned size, bool write,
+                                  enum jit_place_check check)
+{
+    linear_address(t);
+    check_place(t, size, check);
     translate(t, size, write, off_stack(&t->insn));
     return op_index(JIT_T1, JIT_T0, 0, 0);
 }
-struct operand jit_memory_operand_single(struct translation *t, unsigned size, bool write)
+struct operand jit_memory_operand_single(struct translation *t, unsigned size, bool write,
+                                         enum jit_place_check check)
 {
-    e_lea(&t->e, true, JIT_T1, jit_memory_operand(t, size, write, false));
+    e_lea(&t->e, true, JIT_T1, jit_memory_operand(t, size, write, check));
     return op_mem(JIT_T1, 0);
 }
 
@@ -277,13 +290,16 @@ static bool plain(struct translation *t)
         (!insn->is_mem && high_byte(t, f->rm_size, insn->rm)))
         return false;
     if (insn->is_mem) {
-        bool single = jit_flags_needed(t) || (f->reg && in_memory(insn->reg));
+        bool single = jit_flags_needed(t) || (f->reg && in_memory(insn->reg)), write = f->rm & JIT_WRITE;
+        /* A locked operation over a cache line is none on the host (engine/interp/mem.h). XCHG always is one. */
+        bool locked = (insn->prefixes & X86_PFX_LOCK) || !strcmp(t->info->mnemonic, "XCHG");
+        enum jit_place_check check = locked ? JIT_ONE_LINE : JIT_ANY_PLACE;
 
         /* A bit string reaches beyond its operand. */
         if (f->reg && t->info->mnemonic[0] == 'B' && t->info->mnemonic[1] == 'T')
             return false;
-        rm = single ? jit_memory_operand_single(t, size, f->rm & JIT_WRITE)
-                    : jit_memory_operand(t, size, f->rm & JIT_WRITE, false);
+        rm = single ? jit_memory_operand_single(t, size, write, check)
+                    : jit_memory_operand(t, size, write, check);
     } else {
         rm = op_reg(jit_get_guest(t, insn->rm, JIT_T1));
     }
@@ -354,7 +370,7 @@ static bool accumulator(struct translation *t)
     if (size < 4)
         return false;
     if (insn->is_mem) {
-        rm = jit_memory_operand_single(t, size, false);
+        rm = jit_memory_operand_single(t, size, false, JIT_ANY_PLACE);
         if (divides) {
             emit_op(&t->e, w, 0x8b, JIT_T1, rm);
             rm = op_reg(JIT_T1);
@@ -652,7 +668,7 @@ static void indirect_target(struct translation *t)
     jit_release_vectors(t);
     jit_clobber_flags(t);
     if (t->insn.is_mem)
-        e_mov(&t->e, JIT_T0, jit_memory_operand(t, 8, false, false));
+        e_mov(&t->e, JIT_T0, jit_memory_operand(t, 8, false, JIT_ANY_PLACE));
     else
         e_mov_rr(&t->e, JIT_T0, jit_get_guest(t, t->insn.rm, JIT_T0));
     look_up(t);

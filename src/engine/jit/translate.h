@@ -74,10 +74,13 @@ void jit_need_host_flags(struct translation *t);
 bool jit_flags_needed(const struct translation *t);
 void jit_flags_written(struct translation *t);
 
-/* The memory operand of `size` bytes to [R15 + RAX], or to [R15], which leaves RAX free. Flags are clobbered. With `align`
-   the interpreter gets what is not aligned to its size. */
-struct operand jit_memory_operand(struct translation *t, unsigned size, bool write, bool align);
-struct operand jit_memory_operand_single(struct translation *t, unsigned size, bool write);
+/* The memory operand of `size` bytes to [R15 + RAX], or to [R15], which leaves RAX free. Flags are clobbered. The cell takes
+   over where `check` does not hold: aligned to its size, inside one cache line. */
+enum jit_place_check { JIT_ANY_PLACE, JIT_ALIGNED, JIT_ONE_LINE };
+struct operand jit_memory_operand(struct translation *t, unsigned size, bool write,
+                                  enum jit_place_check check);
+struct operand jit_memory_operand_single(struct translation *t, unsigned size, bool write,
+                                         enum jit_place_check check);
 /* The handler of this cell takes over when the condition holds. */
 void jit_bail_if(struct translation *t, unsigned cc);
 unsigned jit_operand_bytes(const struct translation *t, char letter);

@@ -126,7 +126,8 @@ bool jit_vector(struct translation *t)
     if (f->rm_vector && !insn->is_mem && (f->rm & JIT_READ))
         hold(t, insn->rm, wide);
     if (insn->is_mem)
-        rm = jit_memory_operand(t, bytes, f->rm & JIT_WRITE, f->align && bytes >= 16);
+        rm = jit_memory_operand(t, bytes, f->rm & JIT_WRITE,
+                                f->align && bytes >= 16 ? JIT_ALIGNED : JIT_ANY_PLACE);
     else if (f->rm_vector)
         rm = op_reg(insn->rm);
     else
@@ -172,7 +173,7 @@ bool jit_bmi(struct translation *t)
     if (f->reg && f->third && (f->third & JIT_WRITE) && in_memory(insn->reg) && in_memory(insn->vvvv))
         return false;
     if (insn->is_mem)
-        rm = jit_memory_operand_single(t, bytes, false);
+        rm = jit_memory_operand_single(t, bytes, false, JIT_ANY_PLACE);
     else
         rm = op_reg(jit_get_guest(t, insn->rm, JIT_T1));
     if (jit_flags_needed(t))

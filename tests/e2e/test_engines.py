@@ -1,0 +1,53 @@
+"""Engines are interchangeable: the same machine under each of them, and moved from one to the other while it runs."""
+import pytest
+
+from machine import BOOT_TIMEOUT
+from test_state import state_hash
+
+WORK = "md5sum+/bin/busybox+/proc/uptime+/proc/interrupts"
+
+
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_engines_end_in_one_state(guest, run, tmp_path, cpus):
+    """Under icount a boot and some work end in the same state, to the last bit, whatever executes the instructions."""
+    hashes, outputs = {}, {}
+    for engine in "interp", "jit":
+        result = run("run", "--engine", engine, "--jit-threshold", 2, "--kernel", guest.vmlinuz, "--initrd", guest.initrd,
+                     "--memory", "256M", "--cpus", cpus, "--append", f"console=ttyS0 guest.run={WORK}",
+                     "--clock", "icount", "--rtc", "2024-02-29T12:00:00", "--serial", f"file:{engine}", "--state-hash",
+                     timeout=2 * BOOT_TIMEOUT)
+        hashes[engine] = state_hash(result)
+        outputs[engine] = (tmp_path / engine).read_bytes()
+    assert b"/proc/interrupts" in outputs["interp"]
+    assert outputs["interp"] == outputs["jit"]
+    assert hashes["interp"] == hashes["jit"]
+
+
+def test_small_code_cache(guest, run, tmp_path):
+    """A code cache that is far too small is emptied again and again, and the guest does not notice."""
+    result = run("run", "--engine", "jit", "--jit-threshold", 1, "--jit-cache", "1M", "--kernel", guest.vmlinuz, "--initrd",
+                 guest.initrd, "--memory", "256M", "--append", "console=ttyS0 guest.run=md5sum+/bin/busybox", "--serial",
+                 "file:serial", timeout=2 * BOOT_TIMEOUT)
+    assert result.returncode == 0, result.stderr
+    assert b"/bin/busybox" in (tmp_path / "serial").read_bytes()
+
+
+def test_hop(linux, run, name):
+    """A machine goes from engine to engine while it boots and works; one engine's name is no other's."""
+    vm = linux("--name", name, "--engine", "interp")
+    vm.expect("Linux version", BOOT_TIMEOUT)
+    for _ in range(10):
+        for engine in "jit", "interp":
+            assert run("engine", name, engine).returncode == 0
+    vm.wait_shell()
+    vm.console.sendline("for i in 1 2 3 4 5 6 7 8; do md5sum /bin/busybox; done | uniq | wc -l; echo he''re")
+    for _ in range(10):
+        for engine in "jit", "interp":
+            assert run("engine", name, engine).returncode == 0
+    vm.expect(r"1\s+here")
+    assert run("engine", name, "jit").returncode == 0
+    assert "jit" in run("info", name).stdout
+    wrong = run("engine", name, "nonsense")
+    assert wrong.returncode == 1 and len(wrong.stderr.splitlines()) == 1
+    vm.console.sendline("poweroff -f")
+    assert vm.wait_exit(BOOT_TIMEOUT) == 0
