@@ -125,7 +125,7 @@ static bool vector_excluded(const char *m)
     return strstr(m, "GATHER") || strstr(m, "MASKMOV") || LISTED(names, m);
 }
 
-/* Rows whose memory operand is half of what their notation says. */
+/* Rows whose memory operand is half as long as their vectors. */
 static bool half_memory(const char *m)
 {
     static const char *const names[] = {"CVTPS2PD", "VCVTPS2PD", "VCVTDQ2PD", "VCVTPH2PS", "VCVTPS2PH"};
@@ -241,6 +241,8 @@ static bool vector_form(struct jit_form *f, const struct x86_op_info *info)
         if (!f->rm_vector && (f->rm & JIT_WRITE))
             f->rm = JIT_WRITE;
         f->half = half_memory(m);
+        if (f->half)
+            f->rm_bytes = 0; /* of the vector length */
         f->align = vex ? vex_alignment(m) : !needs_no_alignment(m);
         f->raises = !raises_nothing(m);
         if (!strcmp(m, "VMOVDDUP"))
