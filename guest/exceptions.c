@@ -427,6 +427,72 @@ static void x87_errors(void)
     write_cr4(cr4);
 }
 
+/* What the images tell of the last instruction, by CPUID 7.EBX bits 6 and 13 (SDM 1 8.1.8, 8.1.9); AMD's processors have
+   neither bit. */
+static void x87_pointers(void)
+{
+    static u8 fx[512] __attribute__((aligned(16)));
+    bool exceptions_only = cpu_has(FEATURE(7, b, 6)), no_selectors = cpu_has(FEATURE(7, b, 13));
+    struct code code = CODE32("fninit\n fld dword ptr es:[ebx + 4]\n fld1\n fxsave [esi]\n fnstenv [edi]");
+    struct code fault = CODE32("fxrstor [esi]\n fld dword ptr es:[ebx]\n");
+    struct code control = CODE32("fninit\n fldz\n fnstcw [ebx]\n fldcw [ebx]\n fnclex\n fxsave [esi]");
+    struct context c = user_context(code);
+    const u32 *env = (u32 *)(DATA_AREA + 0x400);
+    ulong cr4 = read_cr4();
+    u32 fip, fdp;
+    u16 fop, fcs, fds;
+
+    group("x87 pointers");
+    write_cr4(cr4 | CR4_OSFXSR);
+    memset((void *)DATA_AREA, 0, 0x1000);
+    c.bx = DATA_AREA;
+    c.si = DATA_AREA + 0x200;
+    c.di = DATA_AREA + 0x400;
+    c.es = SEL_UDATA;
+    expect_trap(run(&c), END, "the instructions");
+    fip = CODE_AREA + 6;
+    fop = exceptions_only ? 0 : 0x1e8;
+    fdp = exceptions_only ? 0 : DATA_AREA + 4;
+    fcs = no_selectors ? 0 : c.cs;
+    fds = no_selectors || exceptions_only ? 0 : c.es;
+    expect_equal(*(u16 *)(c.si + 6), fop, "FXSAVE: FOP");
+    expect_equal(*(u32 *)(c.si + 8), fip, "FXSAVE: FIP");
+    expect_equal(*(u16 *)(c.si + 12), fcs, "FXSAVE: FCS");
+    expect_equal(*(u32 *)(c.si + 16), fdp, "FXSAVE: FDP");
+    expect_equal(*(u16 *)(c.si + 20), fds, "FXSAVE: FDS");
+    expect_equal(env[3], fip, "FNSTENV: FIP");
+    expect_equal(env[4], (u32)fop << 16 | fcs, "FNSTENV: FOP and FCS");
+    expect_equal(env[5], fdp, "FNSTENV: FDP");
+    expect_equal(env[6] & 0xffff, fds, "FNSTENV: FDS");
+    /* An instruction that faults leaves them. */
+    struct context f = user_context(fault);
+    f.si = c.si;
+    f.bx = 0x1000;
+    f.es = 0;
+    *(u16 *)(f.si + 6) = 0x123;
+    *(u32 *)(f.si + 8) = 0x1234;
+    *(u16 *)(f.si + 12) = 0x5678;
+    *(u32 *)(f.si + 16) = 0x4321;
+    *(u16 *)(f.si + 20) = 0x8765;
+    expect_trap(run(&f), FAULT_AT(GP, 0, 3), "a load that faults");
+    asm volatile("fxsave %0" : "=m"(fx));
+    expect_equal(*(u16 *)(fx + 6), 0x123, "after a fault: FOP");
+    expect_equal(*(u32 *)(fx + 8), 0x1234, "after a fault: FIP");
+    expect_equal(*(u16 *)(fx + 12), no_selectors ? 0 : 0x5678, "after a fault: FCS");
+    expect_equal(*(u32 *)(fx + 16), 0x4321, "after a fault: FDP");
+    expect_equal(*(u16 *)(fx + 20), no_selectors ? 0 : 0x8765, "after a fault: FDS");
+    /* Control instructions leave them too. */
+    c = user_context(control);
+    c.bx = DATA_AREA;
+    c.si = DATA_AREA + 0x200;
+    expect_trap(run(&c), END, "control instructions");
+    expect_equal(*(u32 *)(c.si + 8), CODE_AREA + 2, "after control instructions: FIP");
+    expect_equal(*(u16 *)(c.si + 6), exceptions_only ? 0 : 0x1ee, "after control instructions: FOP");
+    expect_equal(*(u32 *)(c.si + 16), 0, "after control instructions: FDP");
+    asm volatile("fninit");
+    write_cr4(cr4);
+}
+
 /* Unmasked SIMD exceptions: #XM, or #UD without CR4.OSXMMEXCPT; SDM 1 11.5.3. */
 static void simd_errors(void)
 {
@@ -578,6 +644,7 @@ void test(void)
     length();
     lock_prefix();
     x87_errors();
+    x87_pointers();
     simd_errors();
     extended_state();
 }

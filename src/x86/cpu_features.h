@@ -128,6 +128,7 @@ enum cpuid_register { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
     /* leaves 80000007h and 80000008h */                                                                     \
     F(INVARIANT_TSC, "constant_tsc", 0x80000007, 0, EDX, 8, DONE)                                            \
     F(CLZERO, "clzero", 0x80000008, 0, EBX, 0, DONE)                                                         \
+    F(XSAVEERPTR, "xsaveerptr", 0x80000008, 0, EBX, 2, DONE)                                                 \
     F(RDPRU, "rdpru", 0x80000008, 0, EBX, 4, DONE)                                                           \
     F(WBNOINVD, "wbnoinvd", 0x80000008, 0, EBX, 9, DONE)
 

@@ -57,15 +57,17 @@ static const struct {
     {X86_FEATURE_TSC_DEADLINE, X86_FEATURE_APIC},
     {X86_FEATURE_PKU, X86_FEATURE_LM},
     {X86_FEATURE_PKS, X86_FEATURE_LM},
+    {X86_FEATURE_XSAVEERPTR, X86_FEATURE_FXSR},
     {X86_FEATURE_LA57, X86_FEATURE_LM},
     {X86_FEATURE_GFNI, X86_FEATURE_SSE2},
     {X86_FEATURE_SSE4A, X86_FEATURE_SSE3},
 };
 
 /* Features of one maker: the other's models leave them out, and +name is an error there. */
-static const u8 amd_only[] = {X86_FEATURE_MMXEXT, X86_FEATURE_FXSR_OPT, X86_FEATURE_CR8_LEGACY,
-                              X86_FEATURE_SSE4A,  X86_FEATURE_TOPOEXT,  X86_FEATURE_MWAITX,
-                              X86_FEATURE_CLZERO, X86_FEATURE_RDPRU,    X86_FEATURE_SVM};
+static const u8 amd_only[] = {X86_FEATURE_MMXEXT,     X86_FEATURE_FXSR_OPT, X86_FEATURE_CR8_LEGACY,
+                              X86_FEATURE_SSE4A,      X86_FEATURE_TOPOEXT,  X86_FEATURE_MWAITX,
+                              X86_FEATURE_XSAVEERPTR, X86_FEATURE_CLZERO,   X86_FEATURE_RDPRU,
+                              X86_FEATURE_SVM};
 static const u8 intel_only[] = {
     X86_FEATURE_SPEC_CTRL,    X86_FEATURE_ARCH_CAPABILITIES, X86_FEATURE_VMX,         X86_FEATURE_SMX,
     X86_FEATURE_TSC_DEADLINE, X86_FEATURE_TSC_ADJUST,        X86_FEATURE_PKS,         X86_FEATURE_SS,
@@ -84,7 +86,7 @@ static const u8 intel_only[] = {
         X86_FEATURE_X2APIC, X86_FEATURE_TSC_DEADLINE, X86_FEATURE_TSC_ADJUST, X86_FEATURE_ARAT,              \
         X86_FEATURE_INVARIANT_TSC, X86_FEATURE_HYPERVISOR, X86_FEATURE_SPEC_CTRL,                            \
         X86_FEATURE_ARCH_CAPABILITIES, X86_FEATURE_MMXEXT, X86_FEATURE_CR8_LEGACY,                           \
-        X86_FEATURE_FDP_EXCPTN_ONLY, X86_FEATURE_ZERO_FCS_FDS
+        X86_FEATURE_FDP_EXCPTN_ONLY, X86_FEATURE_ZERO_FCS_FDS, X86_FEATURE_XSAVEERPTR
 /* The System V ABI's x86-64-v2, and what its first processors had besides. */
 #define V2_FEATURES                                                                                          \
     PLATFORM_FEATURES, X86_FEATURE_CX16, X86_FEATURE_LAHF_LM, X86_FEATURE_POPCNT, X86_FEATURE_SSE3,          \

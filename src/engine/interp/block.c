@@ -339,6 +339,15 @@ static u8 byte_register(unsigned n, bool rex)
     return (u8)(rex || n < 4 ? n * 8 : (n - 4) * 8 + 1);
 }
 
+/* x87 instructions but for those that control the unit, which ops_fpstate.c has. */
+static bool records_pointers(const struct interp_row *row)
+{
+    for (const struct interp_row *r = interp_x87_rows; r->op != OP_COUNT; r++)
+        if (r == row)
+            return true;
+    return false;
+}
+
 /* The handler of a decoded instruction, or the one that raises what the CPU raises instead. */
 static interp_fn *choose_handler(struct interp *c, const struct x86_insn *insn, u16 *op)
 {
@@ -381,7 +390,14 @@ static interp_fn *choose_handler(struct interp *c, const struct x86_insn *insn, 
         return interp_op_ud;
     if ((a & (X86_OP_X87 | X86_OP_MMX)) && (c->mode & MODE_X87_NM) && *op != OP_FWAIT)
         return interp_op_nm;
-    return fn;
+    return c->x87_pointers && records_pointers(row) ? interp_x87_recorded : fn;
+}
+
+interp_fn *block_handler(const struct interp *c, u16 op, bool mem, unsigned size)
+{
+    const struct interp_row *row = c->blocks->rows[op];
+
+    return (mem ? row->mem : row->reg)[size == 8 ? 2 : size == 4 ? 1 : 0];
 }
 
 static void fill_cell(struct interp *c, const struct x86_insn *insn, const struct block *b, unsigned start,

@@ -27,4 +27,7 @@ static inline struct jump_entry *jump_slot(struct interp *c, u64 rip)
     return &c->jump[(rip ^ rip >> JUMP_BITS) & (JUMP_ENTRIES - 1)];
 }
 
+/* The handler that the table has for an operation. */
+interp_fn *block_handler(const struct interp *c, u16 op, bool mem, unsigned size);
+
 #endif

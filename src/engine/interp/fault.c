@@ -46,6 +46,8 @@ _Noreturn void interp_fault(struct interp *c, const struct cell *i, u8 vector, u
         c->undo_flags = false;
         c->flags = c->old_flags;
     }
+    if (i && i->fn == interp_x87_recorded)
+        interp_x87_unrecord(c);
     if (i) {
         c->left -= i - c->block->cells;
         c->state->rip = cell_rip(c, i);

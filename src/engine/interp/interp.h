@@ -224,7 +224,14 @@ struct interp {
 
     bool undo_pop; /* POP to memory: a fault in its store restores RSP from undo_sp */
     u64 undo_sp;
-    bool gathered;   /* a gather has loaded elements: a trap that is due takes the place of its fault */
+    bool gathered; /* a gather has loaded elements: a trap that is due takes the place of its fault */
+    /* CPUs without CPUID 7.EBX bit 6: every x87 instruction records its pointers; a fault restores them from here. */
+    bool x87_pointers, x87_selectors, x87_error_pointers;
+    struct {
+        u64 fip, fdp;
+        u16 fop, fcs, fds;
+    } old_pointers;
+
     bool undo_flags; /* repeated string instruction: a fault restores the flags from old_flags */
     u16 old_flags;
 
@@ -342,6 +349,10 @@ _Noreturn void interp_fault(struct interp *c, const struct cell *i, u8 vector, u
 #define raise_de(c, i)        interp_fault(c, i, VEC_DE, 0)
 /* #PF at a linear address. */
 _Noreturn void interp_page_fault(struct interp *c, const struct cell *i, u64 address, u32 error);
+
+/* The handler of x87 instructions where c->x87_pointers is set (ops_x87.c); what a fault of such a cell takes back. */
+interp_fn interp_x87_recorded;
+void interp_x87_unrecord(struct interp *c);
 
 /* Handlers that do nothing but raise. */
 interp_fn interp_op_ud, interp_op_nm;

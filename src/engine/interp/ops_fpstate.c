@@ -157,7 +157,7 @@ static u64 environment_linear(struct vcpu_state *s, struct interp *c, const stru
     return lin;
 }
 
-/* The CPU is one that always stores zero for FCS and FDS (CPUID 7.EBX bit 13), so the real-mode form holds FIP itself. */
+/* Where FCS and FDS are always zero (CPUID 7.EBX bit 13), the real-mode form holds FIP itself. */
 static void make_environment(const struct interp *c, const struct cell *i, u8 *image)
 {
     const struct x87_state *x87 = &c->state->x87;
@@ -172,10 +172,12 @@ static void make_environment(const struct interp *c, const struct cell *i, u8 *i
     put(image, 1 * word, x87->fsw, 2);
     put(image, 2 * word, ftw, 2);
     if (real) {
-        put(image, 3 * word, x87->fip, 2);
-        put(image, 4 * word, (x87->fip >> 16 << 12 & (small ? 0xf000 : 0xffff000)) | x87->fop, word);
-        put(image, 5 * word, x87->fdp, 2);
-        put(image, 6 * word, x87->fdp >> 16 << 12 & (small ? 0xf000 : 0xffff000), word);
+        u64 fip = x87->fip + (x87->fcs << 4), fdp = x87->fdp + (x87->fds << 4);
+
+        put(image, 3 * word, fip, 2);
+        put(image, 4 * word, (fip >> 16 << 12 & (small ? 0xf000 : 0xffff000)) | x87->fop, word);
+        put(image, 5 * word, fdp, 2);
+        put(image, 6 * word, fdp >> 16 << 12 & (small ? 0xf000 : 0xffff000), word);
     } else {
         put(image, 3 * word, x87->fip, word);
         put(image, 4 * word, x87->fcs, 2);
@@ -207,7 +209,8 @@ static void load_environment(struct interp *c, const struct cell *i, const u8 *i
         x87->fop = get(image, real ? 4 * word : 18, 2) & 0x7ff;
     else
         x87->fop = 0;
-    x87->fcs = x87->fds = 0;
+    x87->fcs = real || !c->x87_selectors ? 0 : (u16)get(image, 4 * word, 2);
+    x87->fds = real || !c->x87_selectors ? 0 : (u16)get(image, 6 * word, 2);
     set_fcw(c, get(image, 0, 2));
 }
 
@@ -303,8 +306,14 @@ enum {
     FX_XMM_END = 416,
 };
 
+/* AMD's CPUs without XSAVEERPTR save and restore the pointers only while an exception is pending (APM 2 11.4.4). */
+static bool has_pointers(const struct vcpu_state *s, const struct interp *c)
+{
+    return c->x87_error_pointers || s->x87.fsw & FSW_ES;
+}
+
 /* Instructions with a W bit store 64-bit pointers, others 32-bit ones with selectors. */
-static void put_x87(const struct vcpu_state *s, const struct cell *i, u8 *image)
+static void put_x87(const struct vcpu_state *s, const struct interp *c, const struct cell *i, u8 *image)
 {
     const struct x87_state *x87 = &s->x87;
     unsigned top = x87->fsw >> FSW_TOP_SHIFT & 7, pointer = cell_operand_size(i) == 8 ? 8 : 4;
@@ -314,14 +323,20 @@ static void put_x87(const struct vcpu_state *s, const struct cell *i, u8 *image)
     put(image, 0, x87->fcw, 2);
     put(image, 2, x87->fsw, 2);
     put(image, 4, x87->tags, 1);
-    put(image, 6, x87->fop, 2);
-    put(image, 8, x87->fip, pointer);
-    put(image, 16, x87->fdp, pointer);
+    if (has_pointers(s, c)) {
+        put(image, 6, x87->fop, 2);
+        put(image, 8, x87->fip, pointer);
+        put(image, 16, x87->fdp, pointer);
+        if (pointer == 4) {
+            put(image, 12, x87->fcs, 2);
+            put(image, 20, x87->fds, 2);
+        }
+    }
     for (unsigned n = 0; n < 8; n++)
         memcpy(image + FX_ST + 16 * n, &x87->reg[(top + n) & 7], 10);
 }
 /* Leaves the control word for interp_fp_load. */
-static void take_x87(struct vcpu_state *s, const struct cell *i, const u8 *image)
+static void take_x87(struct vcpu_state *s, const struct interp *c, const struct cell *i, const u8 *image)
 {
     struct x87_state *x87 = &s->x87;
     unsigned pointer = cell_operand_size(i) == 8 ? 8 : 4, top;
@@ -330,10 +345,15 @@ static void take_x87(struct vcpu_state *s, const struct cell *i, const u8 *image
     x87->fsw = get(image, 2, 2);
     x87_summarise(x87);
     x87->tags = get(image, 4, 1);
-    x87->fop = get(image, 6, 2) & 0x7ff;
-    x87->fip = get(image, 8, pointer);
-    x87->fdp = get(image, 16, pointer);
-    x87->fcs = x87->fds = 0;
+    if (has_pointers(s, c)) {
+        bool selectors = pointer == 4 && c->x87_selectors;
+
+        x87->fop = get(image, 6, 2) & 0x7ff;
+        x87->fip = get(image, 8, pointer);
+        x87->fdp = get(image, 16, pointer);
+        x87->fcs = selectors ? (u16)get(image, 12, 2) : 0;
+        x87->fds = selectors ? (u16)get(image, 20, 2) : 0;
+    }
     top = x87->fsw >> FSW_TOP_SHIFT & 7;
     for (unsigned n = 0; n < 8; n++)
         memcpy(&x87->reg[(top + n) & 7], image + FX_ST + 16 * n, 10);
@@ -395,7 +415,7 @@ static void fxsave(struct vcpu_state *s, struct interp *c, const struct cell *i)
         fxsave_check(s, c, i);
         lin = aligned_image(s, c, i, FX_SIZE, 16, MEM_WRITE);
         interp_fp_sync(c);
-        put_x87(s, i, image);
+        put_x87(s, c, i, image);
         put_mxcsr(s, image);
         probe_image(c, i, lin, FX_SIZE);
         if (fxsave_has_xmm(s, c)) {
@@ -423,7 +443,7 @@ static void fxrstor(struct vcpu_state *s, struct interp *c, const struct cell *i
         }
         if (fxsave_has_xmm(s, c))
             take_xmm(s, c, image);
-        take_x87(s, i, image);
+        take_x87(s, c, i, image);
         interp_fp_load(c);
         error_cleared(c, i, pending);
     }
@@ -501,7 +521,8 @@ static bool x87_in_use(const struct vcpu_state *s)
 {
     const struct x87_state *x87 = &s->x87;
 
-    if (x87->fcw != FCW_INIT || x87->fsw || x87->tags || x87->fop || x87->fip || x87->fdp)
+    if (x87->fcw != FCW_INIT || x87->fsw || x87->tags || x87->fop || x87->fip || x87->fdp || x87->fcs ||
+        x87->fds)
         return true;
     for (unsigned n = 0; n < 8; n++)
         if (x87->reg[n].mantissa || x87->reg[n].sign_exponent)
@@ -604,7 +625,7 @@ static void xsave_to(struct vcpu_state *s, struct interp *c, const struct cell *
     store = kind & XSAVE_OPTIMISED ? features & in_use : features;
 
     if (store & XFEATURE_X87) {
-        put_x87(s, i, image);
+        put_x87(s, c, i, image);
         add_part(&parts, 0, 0, FX_MXCSR);
         add_part(&parts, FX_ST, FX_ST, FX_XMM - FX_ST);
     }
@@ -686,7 +707,7 @@ static void xrstor_from(struct vcpu_state *s, struct interp *c, const struct cel
         s->mxcsr = MXCSR_RESET;
     if (features & XFEATURE_X87) {
         if (bv & XFEATURE_X87) {
-            take_x87(s, i, image);
+            take_x87(s, c, i, image);
         } else {
             memset(&s->x87, 0, sizeof(s->x87));
             s->x87.fcw = FCW_INIT;

@@ -5,11 +5,12 @@
  * the one that it pushes to empty. Everything else, stack faults and unmasked exceptions, and the rarer instructions
  * altogether, goes through x87_execute: the whole x87 state on the host for one instruction.
  *
- * Pointers as on CPUs with CPUID 7.EBX bits 6 and 13 (FDP only on exceptions, FCS and FDS deprecated) and no FOP
- * compatibility mode: FIP is every instruction's, FDP and FOP are those of the last unmasked exception.
+ * Pointers are as on CPUs with CPUID 7.EBX bit 6 and no FOP compatibility mode: FIP is every instruction's, FDP and FOP are
+ * those of the last unmasked exception. On other CPUs interp_x87_recorded stands before every handler.
  *
  * The cell's immediate holds FOP: opcode byte (3 bits) and ModRM.
  */
+#include "engine/interp/block.h"
 #include "engine/interp/flags.h"
 #include "engine/interp/ops_sse.h"
 
@@ -53,6 +54,36 @@ static ALWAYS_INLINE void push(struct vcpu_state *s, const struct x87_reg *value
 static ALWAYS_INLINE void status(struct vcpu_state *s, u16 sw, u16 codes)
 {
     s->x87.fsw = (s->x87.fsw & ~(FSW_C1 | codes)) | (sw & (FSW_FLAGS | FSW_C1 | codes));
+}
+
+void interp_x87_recorded(struct vcpu_state *s, struct interp *c, const struct cell *i)
+{
+    struct x87_state *x87 = &s->x87;
+    bool mem = (u8)i->imm < 0xc0;
+
+    c->old_pointers.fip = x87->fip;
+    c->old_pointers.fdp = x87->fdp;
+    c->old_pointers.fop = x87->fop;
+    c->old_pointers.fcs = x87->fcs;
+    c->old_pointers.fds = x87->fds;
+    x87->fip = cell_rip(c, i);
+    x87->fop = i->imm & 0x7ff;
+    x87->fcs = c->x87_selectors ? s->seg[SEG_CS].selector : 0;
+    if (mem) {
+        x87->fdp = interp_ea_offset(c, i);
+        x87->fds = c->x87_selectors ? s->seg[i->seg].selector : 0;
+    }
+    TAIL block_handler(c, i->op, mem, cell_operand_size(i))(s, c, i);
+}
+void interp_x87_unrecord(struct interp *c)
+{
+    struct x87_state *x87 = &c->state->x87;
+
+    x87->fip = c->old_pointers.fip;
+    x87->fdp = c->old_pointers.fdp;
+    x87->fop = c->old_pointers.fop;
+    x87->fcs = c->old_pointers.fcs;
+    x87->fds = c->old_pointers.fds;
 }
 
 /* The instruction through the host with all its effects; memory operands at `operand`. The host executes `opcode` (a FOP). */

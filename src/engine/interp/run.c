@@ -481,6 +481,9 @@ int interp_attach_tier(struct vcpu *vcpu, size_t size, const struct interp_tier 
     c->phys_reserved = ((1ull << 52) - 1) & ~((1ull << (id[0] & 0xff)) - 1);
     c->has_1g_pages = cpu_model_has(&vcpu->vm->config.cpu, X86_FEATURE_PDPE1GB);
     c->virt_bits = (u8)cpu_model_virt_bits(&vcpu->vm->config.cpu);
+    c->x87_pointers = !cpu_model_has(&vcpu->vm->config.cpu, X86_FEATURE_FDP_EXCPTN_ONLY);
+    c->x87_selectors = !cpu_model_has(&vcpu->vm->config.cpu, X86_FEATURE_ZERO_FCS_FDS);
+    c->x87_error_pointers = !c->amd || cpu_model_has(&vcpu->vm->config.cpu, X86_FEATURE_XSAVEERPTR);
     c->generation = 1;
     for (struct tlb_entry *e = c->tlbs[TLB_CHECKED]; e < c->tlbs[TLB_CHECKED] + TLB_ENTRIES; e++)
         e->tag_read = e->tag_write = TLB_INVALID;
