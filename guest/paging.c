@@ -1149,7 +1149,13 @@ static void turn_on(void)
     write_cr0(read_cr0() & ~CR0_PG);
     build_map();
     plain_cr4 = (format == PAE ? CR4_PAE : CR4_PSE) | CR4_PGE;
+    /* Protection keys that forbid everything mean nothing outside IA-32e mode (SDM 3A 4.6.2). */
+    plain_cr4 |= (cpu_has(CPU_PKU) ? CR4_PKE : 0) | (cpu_has(CPU_PKS) ? CR4_PKS : 0);
     write_cr4(plain_cr4);
+    if (plain_cr4 & CR4_PKE)
+        asm volatile(".byte 0x0f, 0x01, 0xef" ::"a"(~0u), "c"(0), "d"(0)); /* WRPKRU */
+    if (plain_cr4 & CR4_PKS)
+        wrmsr(0x6e1, 0xffffffff);
     write_cr3(root());
     write_cr0(read_cr0() | CR0_PG);
 #endif

@@ -231,6 +231,15 @@ static bool write_feature_control(struct vcpu *vcpu, unsigned n, u64 value)
     return true;
 }
 
+static bool valid_spec_ctrl(const struct vcpu *vcpu, u64 value)
+{
+    u64 allowed = SPEC_CTRL_IBRS | SPEC_CTRL_STIBP;
+
+    if (has(vcpu, X86_FEATURE_BHI_CTRL))
+        allowed |= SPEC_CTRL_BHI_DIS_S;
+    return !(value & ~allowed);
+}
+
 /* Machine-check banks: nothing ever fails, and only zero may be written over a status, an address or a record
    (SDM 3B 16.3.2). */
 static bool write_bank(struct vcpu *vcpu, unsigned n, u64 value)
@@ -260,8 +269,8 @@ static const struct msr_row rows[] = {
     {MSR_SMI_COUNT, .vendor = INTEL, FIELD(smi_count), READ_ONLY},
     {MSR_FEATURE_CONTROL, .vendor = INTEL, FIELD(feature_control), .write = write_feature_control},
     {MSR_TSC_ADJUST, .feature = X86_FEATURE_TSC_ADJUST, FIELD(tsc_adjust), .write = write_tsc_adjust},
-    {MSR_SPEC_CTRL, .feature = X86_FEATURE_SPEC_CTRL, FIELD(spec_ctrl),
-     .reserved = ~(u64)(SPEC_CTRL_IBRS | SPEC_CTRL_STIBP), .writable = SPEC_CTRL_IBRS | SPEC_CTRL_STIBP},
+    {MSR_SPEC_CTRL, .feature = X86_FEATURE_SPEC_CTRL, FIELD(spec_ctrl), .writable = ALL_BITS,
+     .valid = valid_spec_ctrl},
     {MSR_PRED_CMD, .feature = X86_FEATURE_SPEC_CTRL, .write_only = true, CONSTANT(0),
      .reserved = ~(u64)PRED_CMD_IBPB},
     {MSR_BIOS_UPDT_TRIG, .vendor = INTEL, .write_only = true, CONSTANT(0)},
@@ -312,6 +321,7 @@ static const struct msr_row rows[] = {
      .writable = 0xffffffff},
     {MSR_AMD_SYSCFG, .vendor = AMD, CONSTANT(0)},
     {MSR_AMD_HWCR, .vendor = AMD, CONSTANT(HWCR_TSC_FREQ)},
+    {MSR_AMD_NB_CFG, .vendor = AMD, CONSTANT(0)},
     {MSR_AMD_VM_CR, .vendor = AMD, CONSTANT(VM_CR_SVMDIS)},
     {MSR_AMD_LS_CFG, .vendor = AMD, CONSTANT(0)},
     {MSR_AMD_DE_CFG, .vendor = AMD, CONSTANT(DE_CFG_LFENCE)},

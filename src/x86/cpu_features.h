@@ -97,11 +97,12 @@ enum cpuid_register { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
     F(MOVDIRI, "movdiri", 7, 0, ECX, 27, DONE)                                                               \
     F(MOVDIR64B, "movdir64b", 7, 0, ECX, 28, DONE)                                                           \
     F(PKS, "pks", 7, 0, ECX, 31, DONE)                                                                       \
-    /* leaf 7, EDX; leaf 7.1 */                                                                              \
+    /* leaf 7, EDX; 7.1, 7.2 */                                                                              \
     F(FSRM, "fsrm", 7, 0, EDX, 4, DONE)                                                                      \
     F(SERIALIZE, "serialize", 7, 0, EDX, 14, DONE)                                                           \
     F(SPEC_CTRL, "spec_ctrl", 7, 0, EDX, 26, DONE)                                                           \
     F(ARCH_CAPABILITIES, "arch_capabilities", 7, 0, EDX, 29, DONE)                                           \
+    F(BHI_CTRL, "bhi_ctrl", 7, 2, EDX, 4, DONE)                                                              \
     F(AVX_VNNI, "avx_vnni", 7, 1, EAX, 4, DONE)                                                              \
     /* leaves 0Dh and 14h */                                                                                 \
     F(XSAVEOPT, "xsaveopt", 0xD, 1, EAX, 0, DONE)                                                            \

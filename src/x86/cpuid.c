@@ -57,6 +57,7 @@ static const struct {
     {X86_FEATURE_TSC_DEADLINE, X86_FEATURE_APIC},
     {X86_FEATURE_PKU, X86_FEATURE_LM},
     {X86_FEATURE_PKS, X86_FEATURE_LM},
+    {X86_FEATURE_BHI_CTRL, X86_FEATURE_SPEC_CTRL},
     {X86_FEATURE_XSAVEERPTR, X86_FEATURE_FXSR},
     {X86_FEATURE_LA57, X86_FEATURE_LM},
     {X86_FEATURE_GFNI, X86_FEATURE_SSE2},
@@ -69,10 +70,10 @@ static const u8 amd_only[] = {X86_FEATURE_MMXEXT,     X86_FEATURE_FXSR_OPT, X86_
                               X86_FEATURE_XSAVEERPTR, X86_FEATURE_CLZERO,   X86_FEATURE_RDPRU,
                               X86_FEATURE_SVM};
 static const u8 intel_only[] = {
-    X86_FEATURE_SPEC_CTRL,    X86_FEATURE_ARCH_CAPABILITIES, X86_FEATURE_VMX,         X86_FEATURE_SMX,
-    X86_FEATURE_TSC_DEADLINE, X86_FEATURE_TSC_ADJUST,        X86_FEATURE_PKS,         X86_FEATURE_SS,
-    X86_FEATURE_WAITPKG,      X86_FEATURE_MOVDIRI,           X86_FEATURE_MOVDIR64B,   X86_FEATURE_SERIALIZE,
-    X86_FEATURE_CLDEMOTE,     X86_FEATURE_FDP_EXCPTN_ONLY,   X86_FEATURE_ZERO_FCS_FDS};
+    X86_FEATURE_BHI_CTRL,  X86_FEATURE_SPEC_CTRL,    X86_FEATURE_ARCH_CAPABILITIES, X86_FEATURE_VMX,
+    X86_FEATURE_SMX,       X86_FEATURE_TSC_DEADLINE, X86_FEATURE_TSC_ADJUST,        X86_FEATURE_PKS,
+    X86_FEATURE_SS,        X86_FEATURE_WAITPKG,      X86_FEATURE_MOVDIRI,           X86_FEATURE_MOVDIR64B,
+    X86_FEATURE_SERIALIZE, X86_FEATURE_CLDEMOTE,     X86_FEATURE_FDP_EXCPTN_ONLY,   X86_FEATURE_ZERO_FCS_FDS};
 
 /* ---- Models ---- */
 
@@ -86,7 +87,7 @@ static const u8 intel_only[] = {
         X86_FEATURE_X2APIC, X86_FEATURE_TSC_DEADLINE, X86_FEATURE_TSC_ADJUST, X86_FEATURE_ARAT,              \
         X86_FEATURE_INVARIANT_TSC, X86_FEATURE_HYPERVISOR, X86_FEATURE_SPEC_CTRL,                            \
         X86_FEATURE_ARCH_CAPABILITIES, X86_FEATURE_MMXEXT, X86_FEATURE_CR8_LEGACY,                           \
-        X86_FEATURE_FDP_EXCPTN_ONLY, X86_FEATURE_ZERO_FCS_FDS, X86_FEATURE_XSAVEERPTR
+        X86_FEATURE_FDP_EXCPTN_ONLY, X86_FEATURE_ZERO_FCS_FDS, X86_FEATURE_XSAVEERPTR, X86_FEATURE_BHI_CTRL
 /* The System V ABI's x86-64-v2, and what its first processors had besides. */
 #define V2_FEATURES                                                                                          \
     PLATFORM_FEATURES, X86_FEATURE_CX16, X86_FEATURE_LAHF_LM, X86_FEATURE_POPCNT, X86_FEATURE_SSE3,          \
@@ -457,12 +458,13 @@ static void leaf_basic(const struct cpu_model *model, const struct cpuid_inputs 
         break;
     case 6: out[CPUID_EAX] = feature_bits(model, 6, 0, CPUID_EAX); break;
     case 7:
-        if (subleaf > 1)
+        if (subleaf > 2)
             break;
         for (unsigned reg = CPUID_EAX; reg <= CPUID_EDX; reg++)
             out[reg] = feature_bits(model, 7, subleaf, reg);
         if (subleaf == 0) {
-            out[CPUID_EAX] = model->has[X86_FEATURE_AVX_VNNI]; /* highest subleaf */
+            out[CPUID_EAX] =
+                model->has[X86_FEATURE_BHI_CTRL] ? 2 : model->has[X86_FEATURE_AVX_VNNI]; /* highest subleaf */
             if (in->cr4 & CR4_PKE)
                 out[CPUID_ECX] |= 1 << 4; /* OSPKE */
         }

@@ -70,6 +70,7 @@ enum {
 /* AMD */
 #define MSR_AMD_SYSCFG 0xc0010010u
 #define MSR_AMD_HWCR   0xc0010015u
+#define MSR_AMD_NB_CFG 0xc001001fu
 #define MSR_AMD_PATCH  0xc001008bu /* BIOS_SIGN_ID there */
 #define MSR_AMD_VM_CR  0xc0010114u
 #define MSR_AMD_LS_CFG 0xc0011020u
@@ -86,7 +87,12 @@ enum {
     MISC_ENABLE_MONITOR = 1 << 18,
     MISC_ENABLE_LIMIT_CPUID = 1 << 22
 };
-enum { SPEC_CTRL_IBRS = 1 << 0, SPEC_CTRL_STIBP = 1 << 1, SPEC_CTRL_SSBD = 1 << 2 };
+enum {
+    SPEC_CTRL_IBRS = 1 << 0,
+    SPEC_CTRL_STIBP = 1 << 1,
+    SPEC_CTRL_SSBD = 1 << 2,
+    SPEC_CTRL_BHI_DIS_S = 1 << 10
+};
 enum { PRED_CMD_IBPB = 1 << 0 };
 
 /* IA32_ARCH_CAPABILITIES as this VMM has it: it executes nothing speculatively, so none of the known leaks is there, and
@@ -107,10 +113,12 @@ enum {
     ARCH_CAP_GDS_NO = 1 << 26,
     ARCH_CAP_RFDS_NO = 1 << 27
 };
+#define ARCH_CAP_ITS_NO (1ull << 62)
 #define ARCH_CAPABILITIES                                                                                    \
     ((u64)(ARCH_CAP_RDCL_NO | ARCH_CAP_IBRS_ALL | ARCH_CAP_SKIP_VMENTRY_L1D_FLUSH | ARCH_CAP_SSB_NO |        \
            ARCH_CAP_MDS_NO | ARCH_CAP_PSCHANGE_MC_NO | ARCH_CAP_TAA_NO | ARCH_CAP_SBDR_SSDP_NO |             \
            ARCH_CAP_FBSDP_NO | ARCH_CAP_PSDP_NO | ARCH_CAP_BHI_NO | ARCH_CAP_PBRSB_NO | ARCH_CAP_GDS_NO |    \
-           ARCH_CAP_RFDS_NO))
+           ARCH_CAP_RFDS_NO) |                                                                               \
+     ARCH_CAP_ITS_NO)
 
 #endif

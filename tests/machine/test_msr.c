@@ -269,6 +269,9 @@ static void test_speculation(void **state)
     assert_refused(MSR_ARCH_CAPABILITIES, ARCH_CAPABILITIES);
     assert_wrmsr(MSR_SPEC_CTRL, SPEC_CTRL_IBRS, SPEC_CTRL_IBRS);
     assert_refused(MSR_SPEC_CTRL, SPEC_CTRL_SSBD);
+    assert_wrmsr(MSR_SPEC_CTRL, SPEC_CTRL_BHI_DIS_S, SPEC_CTRL_BHI_DIS_S);
+    fake.vm->config.cpu.has[X86_FEATURE_BHI_CTRL] = false;
+    assert_refused(MSR_SPEC_CTRL, SPEC_CTRL_BHI_DIS_S);
     assert_true(vcpu_wrmsr(vcpu, MSR_PRED_CMD, PRED_CMD_IBPB));
     assert_refused(MSR_PRED_CMD, 2);
 }

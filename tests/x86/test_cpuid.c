@@ -157,11 +157,19 @@ static void feature_leaves(void **opaque)
     cpuid_leaf(&m, &four_cpus, 0x80000001, 0, out);
     assert_true(out[EDX] & 1 << 11);
     query("max", 7, 0, out);
-    assert_int_equal(out[EAX], 1);
+    assert_int_equal(out[EAX], 2);   /* highest subleaf */
     assert_true(out[EBX] & 1 << 29); /* SHA */
     assert_true(out[EBX] & 1 << 5);  /* AVX2 */
     query("max", 7, 1, out);
     assert_int_equal(out[EAX], 1 << 4); /* AVX_VNNI */
+    query("max", 7, 2, out);
+    assert_int_equal(out[EDX], 1 << 4); /* BHI_CTRL */
+    query("max", 7, 3, out);
+    assert_int_equal(out[EDX], 0);
+    query("max,vendor=AuthenticAMD", 7, 0, out);
+    assert_int_equal(out[EAX], 1);
+    query("v3,vendor=AuthenticAMD", 7, 0, out);
+    assert_int_equal(out[EAX], 0);
     query("v3", 7, 0, out);
     assert_true(out[EBX] & 1 << 5);
     assert_int_equal(out[ECX] & 0x700, 0); /* GFNI, VAES and VPCLMULQDQ are younger */
