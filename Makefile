@@ -33,7 +33,7 @@ check: ## install what is missing, build, and run every test (under 15 minutes o
 	@$(MAKE) --no-print-directory all $(ASAN)/build.ninja
 	$(PYTHON) tests/run.py --build $(BUILD) --asan $(ASAN) --tsan $(TSAN) --level check $(TESTS)
 
-check-long: ## the slow suites: everything under ASan and UBSan, TSan, minutes of fuzzing
+check-long: ## the slow suites: everything under ASan and UBSan, TSan, minutes of fuzzing, Linux's own self-tests
 	@tools/setup.sh build guest check
 	@$(MAKE) --no-print-directory all $(ASAN)/build.ninja $(TSAN)/build.ninja
 	$(PYTHON) tests/run.py --build $(BUILD) --asan $(ASAN) --tsan $(TSAN) --level long $(TESTS)

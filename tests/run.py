@@ -233,10 +233,10 @@ def main():
     report = Report(build / "test-logs" / arguments.level)
     parts = arguments.only or ["unit", "tools", "static", "fuzz", "e2e"]
 
-    def end_to_end(plastron, slow, words=()):
-        if (prepare(report, "guests", ["tools/guest/make-guest.sh", build / "guest"]) and
+    def end_to_end(plastron, slow, name="e2e", marks="not long", guests=("small", "i386", "disk")):
+        if (prepare(report, "guests", ["tools/guest/make-guest.sh", build / "guest", *guests]) and
                 prepare(report, "program", ["ninja", "-C", plastron.parent, plastron.name])):
-            pytest_tests(report, "e2e", "tests/e2e", JOBS, words=[*words, *arguments.words], env={
+            pytest_tests(report, name, "tests/e2e", JOBS, words=["-m", marks, *arguments.words], timeout=7200, env={
                 "PLASTRON": str(plastron), "PLASTRON_GUEST": str(build / "guest"), "PLASTRON_SLOW": str(slow),
                 **SANITIZER_ENV})
 
@@ -263,6 +263,7 @@ def main():
             fuzz(report, asan, "seconds", 300 if long else 15)
         if "e2e" in parts and long:
             end_to_end(asan / "plastron", 10)
+            end_to_end(build / "plastron", 1, "long", "long", ("small", "i386", "disk", "selftests"))
     return report.summary()
 
 

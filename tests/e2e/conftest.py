@@ -20,6 +20,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "own: about Plastron's own interface: cannot run against a peer")
+    config.addinivalue_line("markers", "long: part of make check-long only")
 
 
 @pytest.fixture(autouse=True)

@@ -1,29 +1,33 @@
 #!/bin/bash
 # Prepare the guests that `make run` boots and the tests use, from Debian's packages, without root:
 #
-#   tools/guest/make-guest.sh DIR [PART...]      default: every part
+#   tools/guest/make-guest.sh DIR [PART...]      default: small i386 disk
 #
 #   small   vmlinuz, initrd.img           Debian's cloud kernel, busybox in an initramfs
 #           vmlinux                       the same kernel as an ELF file with a PVH note
 #   i386    vmlinuz-686, initrd-686.img   Debian's 32-bit kernel without PAE, 32-bit busybox
 #   disk    root.img                      a Debian root file system (ext4, systemd), root logs in without a password;
 #                                         boots with vmlinuz, initrd.img and root=/dev/vda rw
+#   selftests                             Linux's judges of a processor:
+#           vmlinuz-amd64                 Debian's kernel with everything
+#           modules.cpio                  its modules for cryptography, RAID and tests
+#           selftests.cpio                its self-tests (tools/guest/selftests/list), built from Debian's source package
+#                                         The archives are put behind initrd.img or initrd-686.img
 #
-# A part is made once and again only when this folder changes. Packages are fetched by apt with the host's sources
+# A part is made once and again only when this folder, or its own folder in it, changes. Packages are fetched by apt with the host's sources
 # but with state and cache of its own under DIR, so nothing on the host changes. Where a host's sources lack a part,
 # the message is apt's.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 if [ $# = 0 ]; then
-    echo "usage: tools/guest/make-guest.sh DIR [small|i386|disk]..." >&2
+    echo "usage: tools/guest/make-guest.sh DIR [small|i386|disk|selftests]..." >&2
     exit 1
 fi
 mkdir -p "$1"
 dir=$(cd "$1" && pwd)
 shift
 [ $# -gt 0 ] || set -- small i386 disk
-stamp=$(cat "$here"/* | sha256sum | cut -d' ' -f1)
 export LC_ALL=C.UTF-8
 
 exec 9>"$dir/lock"
@@ -93,6 +97,13 @@ modules="lib/crc16 crypto/crc32c_generic fs/mbcache fs/jbd2/jbd2 fs/ext4/ext4
     drivers/virtio/virtio_pci_modern_dev drivers/virtio/virtio_pci drivers/block/virtio_blk
     drivers/input/evdev drivers/acpi/button"
 
+# pack TREE: the tree as a cpio archive on standard output, the same for the same files.
+pack()
+{
+    find "$1" -exec touch -h -d @0 {} +
+    (cd "$1" && find . | sort | cpio --quiet -o -H newc -R 0:0 --reproducible)
+}
+
 # make_initramfs KERNEL_TREE BUSYBOX OUTPUT
 make_initramfs()
 {
@@ -110,8 +121,7 @@ make_initramfs()
             number=$((number + 1))
         done
     done
-    find "$root" -exec touch -h -d @0 {} +
-    (cd "$root" && find . | sort | cpio --quiet -o -H newc -R 0:0 --reproducible) >"$3"
+    pack "$root" >"$3"
 }
 
 make_small()
@@ -158,14 +168,61 @@ make_disk()
     mv "$work/root.img" "$dir/root.img"
 }
 
+# The programs are of both sizes and dynamic, with their libraries: some look for the vDSO with dlopen.
+make_selftests()
+{
+    local root=$work/selftests source=tools/testing/selftests bits first rest name arguments flags library size modules
+    [ -e "$dir/apt-amd64/apt.conf" ] || update_lists amd64
+    fetch amd64 "$(kernel_package amd64 linux-image-amd64)" "$work/amd64"
+    cp "$work"/amd64/boot/vmlinuz-* "$dir/vmlinuz-amd64"
+    modules=$(echo "$work"/amd64/lib/modules/*)
+    find "$modules/kernel" -mindepth 1 -maxdepth 1 ! -name crypto ! -name lib ! -name arch -exec rm -rf {} +
+    find "$modules/kernel/arch/x86" -mindepth 1 -maxdepth 1 ! -name crypto -exec rm -rf {} +
+    /sbin/depmod -b "$work/amd64" "${modules##*/}"
+    rm -rf "$work/amd64/boot" "$work/amd64/usr"
+    pack "$work/amd64" >"$dir/modules.cpio"
+    fetch amd64 linux-source-6.1 "$work/linux"
+    say "building Linux's self-tests"
+    tar -C "$work/linux" --strip-components=1 -xf "$work"/linux/usr/src/linux-source-6.1.tar.xz \
+        --wildcards 'linux-source-6.1/tools' 'linux-source-6.1/arch/x86/include' 'linux-source-6.1/include'
+    mkdir -p "$root"/selftests/{32,64} "$root"/lib{,32,64} "$root/lib/x86_64-linux-gnu"
+    cp "$here"/selftests/{run,modules} "$root/selftests/"
+    while read -r bits first rest; do
+        [ "${bits#\#}" = "$bits" ] && [ -n "$bits" ] || continue
+        name=${first##*/} arguments='' flags=${rest%%:*}
+        [ "$flags" = "$rest" ] || arguments=${rest#*: }
+        [ "$bits" = both ] && bits='64 32'
+        for size in $bits; do
+            # shellcheck disable=SC2086
+            [ -e "$root/selftests/$size/$name" ] || (cd "$work/linux/$source" && gcc "-m$size" -O2 -std=gnu99 -w -no-pie \
+                -pthread -D_GNU_SOURCE -DCAN_BUILD_32 -DCAN_BUILD_64 -o "$root/selftests/$size/$name" "$first.c" $flags \
+                -lrt -ldl -lm)
+            echo "$size $name $arguments" >>"$root/selftests/list"
+        done
+    done <"$here/selftests/list"
+    sort -s -k 1,1r -o "$root/selftests/list" "$root/selftests/list"
+    for library in libc.so.6 libm.so.6 libgcc_s.so.1; do
+        cp -L "$(gcc -m64 -print-file-name=$library)" "$root/lib/x86_64-linux-gnu/"
+        cp -L "$(gcc -m32 -print-file-name=$library)" "$root/lib32/"
+    done
+    cp -L "$(gcc -m64 -print-file-name=libcap.so.2)" "$root/lib/x86_64-linux-gnu/"
+    cp -L "$(gcc -m64 -print-file-name=ld-linux-x86-64.so.2)" "$root/lib64/"
+    cp -L "$(gcc -m32 -print-file-name=ld-linux.so.2)" "$root/lib/"
+    strip "$root"/selftests/[36]*/*
+    pack "$root" >"$dir/selftests.cpio"
+}
+
 for part in "$@"; do
     case $part in
-    small | i386 | disk) ;;
+    small | i386 | disk | selftests) ;;
     *)
         echo "tools/guest/make-guest.sh: no part '$part'" >&2
         exit 1
         ;;
     esac
+    folders=("$here")
+    [ ! -d "$here/$part" ] || folders+=("$here/$part")
+    stamp=$(find "${folders[@]}" -maxdepth 1 -type f | sort | xargs cat | sha256sum | cut -d' ' -f1)
     [ "$(cat "$dir/$part.stamp" 2>/dev/null)" != "$stamp" ] || continue
     rm -f "$dir/$part.stamp"
     "make_$part"
