@@ -370,13 +370,13 @@ static void reserved_bits(const char *name)
             if (format == BITS32) {
                 /* 4 MiB pages: address bits 39 to 32 are bits 20 to 13; bit 21 is always reserved (PSE-36). */
                 if (level == 1 && leaf == 1)
-                    mask = FLAG(21) | (cpu_has(CPU_PSE36) && bits < 40 ? FLAG(21) - FLAG(13 + bits - 32) : 0);
+                    mask = FLAG(22) - FLAG(!cpu_has(CPU_PSE36) ? 13 : bits < 40 ? 13 + bits - 32 : 21);
             } else {
                 mask = (format == PAE ? FLAG(63) : FLAG(52)) - FLAG(bits);
                 if (level == leaf && level > 0)
                     mask |= FLAG(shift_of(level)) - FLAG(13);
                 if (level >= 3)
-                    mask |= PS;
+                    mask |= PS | (cpu_is_amd() ? G : 0);
                 if (level == 2 && leaf < 2 && !cpu_has(CPU_PAGE1GB))
                     mask |= PS;
             }

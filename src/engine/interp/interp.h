@@ -210,6 +210,7 @@ struct interp {
     struct memory *memory;
     bool amd;
     bool has_1g_pages;
+    u32 pse_reserved;  /* bits of a 4 MiB page's entry that are no address bits */
     u8 virt_bits;      /* of the widest linear address */
     u64 phys_reserved; /* address bits of a paging-structure entry from MAXPHYADDR to 51 */
 

@@ -252,10 +252,12 @@ again:
                 reserved |= ((1ull << shift) - 1) & ~0x1fffull;
             else if (!leaf && level > 1 && (entry & PTE_PS))
                 reserved |= PTE_PS; /* only in levels that have no large pages */
+            if (level > 3 && c->amd)
+                reserved |= PTE_G; /* APM 2 5.3.3: the bit above tables of tables must be zero */
             if (!lma && level == 2 && !leaf)
                 reserved &= ~(u64)PTE_PS;
         } else if (leaf && level == 2) {
-            reserved = 1u << 21; /* PSE-36: bits 13 to 20 are address bits 32 to 39 */
+            reserved = c->pse_reserved;
         }
         if (entry & reserved) {
             walk_fault(w, PF_P | PF_RSVD);

@@ -479,6 +479,10 @@ int interp_attach_tier(struct vcpu *vcpu, size_t size, const struct interp_tier 
     c->amd = vcpu->vm->config.cpu.amd;
     vcpu_cpuid(vcpu, 0x80000008, 0, id);
     c->phys_reserved = ((1ull << 52) - 1) & ~((1ull << (id[0] & 0xff)) - 1);
+    /* PSE-36: bits 13 to 20 are address bits 32 to 39, as far as there are any (SDM 3A table 4-4). */
+    c->pse_reserved = (1u << 22) - (1u << 13);
+    if (cpu_model_has(&vcpu->vm->config.cpu, X86_FEATURE_PSE36))
+        c->pse_reserved &= ~((1u << ((id[0] & 0xff) < 40 ? (id[0] & 0xff) - 19 : 21)) - 1);
     c->has_1g_pages = cpu_model_has(&vcpu->vm->config.cpu, X86_FEATURE_PDPE1GB);
     c->virt_bits = (u8)cpu_model_virt_bits(&vcpu->vm->config.cpu);
     c->x87_pointers = !cpu_model_has(&vcpu->vm->config.cpu, X86_FEATURE_FDP_EXCPTN_ONLY);
