@@ -1,5 +1,5 @@
 /*
- * What is not compared with the real CPU in user mode, and why.
+ * What is not compared with the real CPU in user mode, why, and where it is tested instead.
  */
 #include <cpuid.h>
 #include <string.h>
@@ -9,68 +9,121 @@
 
 static const char time_or_chance[] = "differs from one execution to the next";
 static const char hosts_own[] = "tells of the machine that executes it";
-static const char tables[] = "uses the tables of the host's kernel: test kernels in guest/";
+static const char tables[] = "uses the tables of the host's kernel";
 static const char kernel_entry[] = "enters the host's kernel";
 static const char own_thread[] = "would take the test program's thread pointer or data segments away";
 static const char intercepted[] = "the host's hypervisor or kernel answers it";
+/* Not excluded: compared as far as user mode goes. */
+#define PRIVILEGED NULL
 
-/* By mnemonic; a name that ends in * stands for all that begin so. */
+/* The first that matches: by mnemonic, as op_matches takes it, and by operands, if any are given. */
 static const struct {
-    const char *mnemonic, *reason;
-} by_mnemonic[] = {
-    {"RDTSC", time_or_chance},
-    {"RDTSCP", time_or_chance},
-    {"RDPMC", time_or_chance},
-    {"RDRAND", time_or_chance},
-    {"RDSEED", time_or_chance},
-    {"CPUID", hosts_own},
-    {"RDPID", hosts_own},
-    {"XGETBV", hosts_own},
-    {"SGDT", hosts_own},
-    {"SIDT", hosts_own},
-    {"SLDT", hosts_own},
-    {"STR", hosts_own},
-    {"SMSW", hosts_own},
-    {"LAR", tables},
-    {"LSL", tables},
-    {"VERR", tables},
-    {"VERW", tables},
-    {"CALLF", tables},
-    {"JMPF", tables},
-    {"RETF", tables},
-    {"IRET*", tables},
-    {"LDS", tables},
-    {"LES", tables},
-    {"LSS", tables},
-    {"LFS", tables},
-    {"LGS", tables},
-    {"INT", kernel_entry},
-    {"INT1", kernel_entry},
-    {"SYSCALL", kernel_entry},
-    {"SYSENTER", kernel_entry},
-    {"SYSEXIT", kernel_entry},
-    {"SYSRET", kernel_entry},
-    {"RDFSBASE", own_thread},
-    {"RDGSBASE", own_thread},
-    {"WRFSBASE", own_thread},
-    {"WRGSBASE", own_thread},
-    {"VMCALL", intercepted},
-    {"VMMCALL", intercepted},
-    {"MONITOR*", intercepted},
-    {"MWAIT*", intercepted},
-    {"UMONITOR", time_or_chance},
-    {"UMWAIT", time_or_chance},
-    {"TPAUSE", time_or_chance},
+    const char *mnemonic, *operands, *reason, *tested_by;
+} rules[] = {
+    /* clang-format off */
+    {"RDTSC",     NULL, time_or_chance, "guest/privilege.c"},
+    {"RDTSCP",    NULL, time_or_chance, "guest/msr.c"},
+    {"RDPMC",     NULL, time_or_chance, "guest/privilege.c"},
+    {"RDRAND",    NULL, time_or_chance, "tests/interp/test_rules.c"},
+    {"RDSEED",    NULL, time_or_chance, "tests/interp/test_rules.c"},
+    {"RDPRU",     NULL, time_or_chance, "guest/odds.c"},
+    {"CPUID",     NULL, hosts_own, "guest/msr.c"},
+    {"RDPID",     NULL, hosts_own, "guest/odds.c"},
+    {"XGETBV",    NULL, hosts_own, "guest/xsave.c"},
+    {"SGDT",      NULL, hosts_own, "guest/privilege.c"},
+    {"SIDT",      NULL, hosts_own, "guest/privilege.c"},
+    {"SLDT",      NULL, hosts_own, "guest/privilege.c"},
+    {"STR",       NULL, hosts_own, "guest/privilege.c"},
+    {"SMSW",      NULL, hosts_own, "guest/privilege.c"},
+    {"LAR",       NULL, tables, "guest/segments.c"},
+    {"LSL",       NULL, tables, "guest/segments.c"},
+    {"VERR",      NULL, tables, "guest/segments.c"},
+    {"VERW",      NULL, tables, "guest/segments.c"},
+    {"CALLF",     NULL, tables, "guest/gates.c"},
+    {"JMPF",      NULL, tables, "guest/gates.c"},
+    {"RETF",      NULL, tables, "guest/gates.c"},
+    {"IRET*",     NULL, tables, "guest/gates.c"},
+    {"LDS",       NULL, tables, "guest/segments.c"},
+    {"LES",       NULL, tables, "guest/segments.c"},
+    {"LSS",       NULL, tables, "guest/segments.c"},
+    {"LFS",       NULL, tables, "guest/segments.c"},
+    {"LGS",       NULL, tables, "guest/segments.c"},
+    {"MOV",       "Sw,Ew", tables, "guest/segments.c"},
+    {"POP",       "ES", tables, "guest/segments.c"},
+    {"POP",       "SS", tables, "guest/segments.c"},
+    {"POP",       "DS", tables, "guest/segments.c"},
+    {"POP",       "FS", tables, "guest/segments.c"},
+    {"POP",       "GS", tables, "guest/segments.c"},
+    {"INT",       NULL, kernel_entry, "guest/interrupts.c"},
+    {"INT1",      NULL, kernel_entry, "guest/interrupts.c"},
+    {"SYSCALL",   NULL, kernel_entry, "guest/longmode.c"},
+    {"SYSRET",    NULL, kernel_entry, "guest/longmode.c"},
+    {"SYSENTER",  NULL, kernel_entry, "guest/privilege.c"},
+    {"SYSEXIT",   NULL, kernel_entry, "guest/privilege.c"},
+    {"RDFSBASE",  NULL, own_thread, "guest/longmode.c"},
+    {"RDGSBASE",  NULL, own_thread, "guest/longmode.c"},
+    {"WRFSBASE",  NULL, own_thread, "guest/longmode.c"},
+    {"WRGSBASE",  NULL, own_thread, "guest/longmode.c"},
+    {"VMCALL",    NULL, intercepted, NULL},
+    {"VMMCALL",   NULL, intercepted, NULL},
+    {"MONITOR",   NULL, intercepted, "guest/wait.c"},
+    {"MWAIT",     NULL, intercepted, "guest/wait.c"},
+    {"MONITORX",  NULL, intercepted, "guest/wait.c"},
+    {"MWAITX",    NULL, intercepted, "guest/wait.c"},
+    {"UMONITOR",  NULL, time_or_chance, "guest/wait.c"},
+    {"UMWAIT",    NULL, time_or_chance, "guest/wait.c"},
+    {"TPAUSE",    NULL, time_or_chance, "guest/wait.c"},
+
+    {"CLAC",      NULL, PRIVILEGED, "tests/interp/test_rules.c"},
+    {"STAC",      NULL, PRIVILEGED, "tests/interp/test_rules.c"},
+    {"CLTS",      NULL, PRIVILEGED, "guest/privilege.c"},
+    {"HLT",       NULL, PRIVILEGED, "guest/privilege.c"},
+    {"INVD",      NULL, PRIVILEGED, "guest/privilege.c"},
+    {"WBINVD",    NULL, PRIVILEGED, "guest/privilege.c"},
+    {"WBNOINVD",  NULL, PRIVILEGED, "guest/odds.c"},
+    {"INVLPG",    NULL, PRIVILEGED, "guest/paging.c"},
+    {"INVPCID",   NULL, PRIVILEGED, "guest/paging.c"},
+    {"LGDT",      NULL, PRIVILEGED, "guest/privilege.c"},
+    {"LIDT",      NULL, PRIVILEGED, "guest/privilege.c"},
+    {"LLDT",      NULL, PRIVILEGED, "guest/segments.c"},
+    {"LTR",       NULL, PRIVILEGED, "guest/segments.c"},
+    {"LMSW",      NULL, PRIVILEGED, "guest/privilege.c"},
+    {"MOV",       "Cy,Ry", PRIVILEGED, "guest/privilege.c"},
+    {"MOV",       "Ry,Cy", PRIVILEGED, "guest/privilege.c"},
+    {"MOV",       "Dy,Ry", PRIVILEGED, "guest/debug.c"},
+    {"MOV",       "Ry,Dy", PRIVILEGED, "guest/debug.c"},
+    {"RDMSR",     NULL, PRIVILEGED, "guest/msr.c"},
+    {"WRMSR",     NULL, PRIVILEGED, "guest/msr.c"},
+    {"RSM",       NULL, PRIVILEGED, "tests/interp/test_rules.c"},
+    {"SWAPGS",    NULL, PRIVILEGED, "guest/longmode.c"},
+    {"XSETBV",    NULL, PRIVILEGED, "guest/xsave.c"},
+    {"XSAVES",    NULL, PRIVILEGED, "guest/xsave.c"},
+    {"XRSTORS",   NULL, PRIVILEGED, "guest/xsave.c"},
+
+    /* Compared where the host has them. */
+    {"CLZERO",    NULL, NULL, "guest/odds.c"},
+    {"RDPKRU",    NULL, NULL, "guest/pkeys.c"},
+    {"WRPKRU",    NULL, NULL, "guest/pkeys.c"},
+    {"MOVNTSS",   NULL, NULL, "tests/interp/test_sse4a.c"},
+    {"MOVNTSD",   NULL, NULL, "tests/interp/test_sse4a.c"},
+    {"EXTRQ",     NULL, NULL, "tests/interp/test_sse4a.c"},
+    {"INSERTQ",   NULL, NULL, "tests/interp/test_sse4a.c"},
+    /* clang-format on */
 };
 
-/* By row. */
-static const struct {
-    u16 op;
-    const char *reason;
-} by_row[] = {
-    {OP_MOV_Sw_Ew, tables}, {OP_POP_ES, tables}, {OP_POP_SS, tables},
-    {OP_POP_DS, tables},    {OP_POP_FS, tables}, {OP_POP_GS, tables},
-};
+static bool rule_applies(size_t n, u16 op)
+{
+    return op_matches(op, rules[n].mnemonic) &&
+           (!rules[n].operands || !strcmp(rules[n].operands, x86_ops[op].operands));
+}
+
+const char *tested_by(u16 op)
+{
+    for (size_t n = 0; n < ARRAY_SIZE(rules); n++)
+        if (rule_applies(n, op))
+            return rules[n].tested_by;
+    return NULL;
+}
 
 bool op_matches(u16 op, const char *name)
 {
@@ -94,12 +147,9 @@ const char *excluded(u16 op)
         return "nothing executes it yet";
     if (!host_has(op))
         return "absent on this host";
-    for (size_t n = 0; n < ARRAY_SIZE(by_mnemonic); n++)
-        if (op_matches(op, by_mnemonic[n].mnemonic))
-            return by_mnemonic[n].reason;
-    for (size_t n = 0; n < ARRAY_SIZE(by_row); n++)
-        if (by_row[n].op == op)
-            return by_row[n].reason;
+    for (size_t n = 0; n < ARRAY_SIZE(rules); n++)
+        if (rule_applies(n, op))
+            return rules[n].reason;
     return NULL;
 }
 
@@ -156,12 +206,11 @@ static bool is_image(u16 op)
     return false;
 }
 
-/* Which of several parts the CPU touches first, and so what CR2 tells, is its own affair: of images, and of stores through a
-   mask, where Intel's CPUs give the last byte. */
+/* Which of several parts the CPU touches first, and so what CR2 tells, is its own affair. */
 bool address_ignored(const struct insn_case *test)
 {
     return is_image(test->insn.op) || op_matches(test->insn.op, "MASKMOV*") ||
-           op_matches(test->insn.op, "VMASKMOV*") || op_matches(test->insn.op, "VPMASKMOV*");
+           op_matches(test->insn.op, "VMASKMOVDQU");
 }
 
 /* The parts of an image beyond the end of 16- or 32-bit addresses are at 0 and up for the CPU (docs/quirks.md). */

@@ -138,7 +138,7 @@ static void choose_stack(struct insn_case *test, struct random *r)
     if (random_chance(r, 16))
         linear = random_target(r);
     test->in.gpr[RSP] = segment_offset(test, SEG_SS, linear);
-    if (random_chance(r, 4))
+    if (!addresses_anywhere || random_chance(r, 4))
         test->in.gpr[RBP] = segment_offset(test, SEG_SS, linear + (random_next(r) >> 7 & 0x7f));
 }
 

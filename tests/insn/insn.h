@@ -14,6 +14,7 @@
  *   text.c       cases as text, read and written
  *   compare.c    what differs between two outcomes
  *   shrink.c     from a failing case to a minimal one
+ *   golden.c     cases with their outcome, for hosts that lack the instruction
  *   lengths.c    instructions at the end of the mapped code, and too long ones
  *   test_insn.c  runs them all, reports the rows that have no case; runs one case again by hand
  */
@@ -189,8 +190,11 @@ void constrain_rest(struct insn_case *test, struct random *r, u64 linear);
 /* `name` is one of the mnemonics of the row, or ends in * and stands for all that begin so. */
 bool op_matches(u16 op, const char *name);
 
-/* Why a row is not compared, or NULL. The reason says where it is tested instead. */
+/* Why a row is not compared, or NULL. */
 const char *excluded(u16 op);
+/* The file, from the top of the sources, that tests what cannot be compared: an excluded row, or what a privileged one does
+   beyond its #GP. NULL: none. */
+const char *tested_by(u16 op);
 /* XCR0: the components that the kernel gives to programs; 0 without XSAVE. */
 u64 host_components(void);
 static inline bool host_has_ymm(void)
@@ -248,5 +252,13 @@ bool lengths_agree(u64 seed, u64 count, bool (*run)(const struct insn_case *test
 /* Zydis knows another length of the row, or the host may execute bytes that neither decoder knows. */
 bool length_excluded(u16 op);
 bool invalid_excluded(const struct x86_insn *insn, bool truncated);
+
+/* ---- golden cases (golden.c) ---- */
+
+/* x86-64-v2 lacks the row's feature. */
+bool beyond_v2(u16 op);
+void golden_record(FILE *to);
+bool golden_has(u16 op);
+bool golden_agrees(struct guest *guest);
 
 #endif
