@@ -187,7 +187,7 @@ struct jump_entry {
     struct block *block;
     u64 generation;
 };
-enum { JUMP_BITS = 12, JUMP_ENTRIES = 1 << JUMP_BITS };
+enum { JUMP_BITS = 14, JUMP_ENTRIES = 1 << JUMP_BITS };
 
 struct interp {
     /* Hot. */
