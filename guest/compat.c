@@ -358,8 +358,8 @@ static void nulled_segments(void)
         const struct trap *trap;
         bool kept;
 
-        if (byte > 3 && (!a.s || !a.p || !a.readable))
-            continue; /* cannot be in a register */
+        if (!byte || (byte > 3 && (!a.s || !a.p || !a.readable)))
+            continue; /* 0 in a context leaves FS and GS alone; the others cannot be in a register */
         c = forms[form].from64 ? kernel_context(forms[form].code) : compat_context(0, forms[form].code);
         place(CODE64("nop"), CODE_AREA + LANDING);
         gdt[OTHER / 8] = descriptor(0, 0xfffff, (u8)byte, FLAT32);

@@ -93,7 +93,8 @@ static const struct command commands[] = {
      .max_operands = 2,
      .run = command_engine,
      .summary = "go on with another engine",
-     .help = "Let a running machine go on with another engine from its next instruction on: `plastron engine VM jit`. Its "
+     .help = "Let a running machine go on with another engine from its next instruction on: `plastron engine "
+             "VM jit`. Its "
              "state stays what it is; `plastron help run` lists the engines."},
     {.name = "key",
      .operands = "VM KEYS",

@@ -26,7 +26,7 @@ def tree(root, files):
     ("src/dev/i8259.c", "engine/interp/interp.h"),  # siblings
     ("src/dev/virtio/blk.c", "firmware/acpi.h"),
     ("src/firmware/acpi.c", "dev/i440fx.h"),
-    ("src/engine/jit/jit.c", "engine/interp/interp.h"),
+    ("src/engine/kvm/kvm.c", "engine/interp/interp.h"),
     ("src/snapshot/save.c", "board/pc.h"),          # knows no device
     ("src/migrate/stream.c", "replay/tape.h"),
     ("src/control/main.c", "machine/vm.h"),         # the command line is a client of the library

@@ -83,6 +83,8 @@ static inline struct operand op_gs_index(unsigned index, unsigned scale, size_t 
 
 static inline void emit_bytes(struct emit *e, const void *bytes, size_t n)
 {
+    if (!n)
+        return;
     if ((size_t)(e->end - e->p) < n) {
         e->full = true;
         return;
