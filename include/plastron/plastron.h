@@ -110,8 +110,9 @@ struct plastron_segment {
 };
 
 struct plastron_registers {
-    uint32_t size;     /* sizeof(struct plastron_registers) */
-    uint32_t activity; /* 0 running, 1 halted, 2 waiting for SIPI, 3 shut down by a triple fault, 4 waiting in MWAIT */
+    uint32_t size; /* sizeof(struct plastron_registers) */
+    uint32_t
+        activity; /* 0 running, 1 halted, 2 waiting for SIPI, 3 shut down by a triple fault, 4 waiting in MWAIT */
     uint64_t rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15;
     uint64_t rip, rflags;
     struct plastron_segment es, cs, ss, ds, fs, gs, ldtr, tr;
