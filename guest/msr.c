@@ -268,6 +268,11 @@ static void others(void)
         expect_true(read_msr(0x17, &value), "IA32_PLATFORM_ID");
         expect_true(read_msr(0x8b, &value), "IA32_BIOS_SIGN_ID");
         expect_true(read_msr(0x1a0, &value) && value & 1, "IA32_MISC_ENABLE has fast strings");
+        /* Fast strings, thermal control, SpeedStep, MONITOR, CPUID's limit, xTPR, XD: SDM 4 table 2-2. */
+        expect_true(write_msr(0x1a0, (value & 0x1880) | 0x400c50009),
+                    "IA32_MISC_ENABLE, all that is writable");
+        expect_equal(rdmsr(0x1a0), (value & 0x1880) | 0x400c50009, "IA32_MISC_ENABLE keeps it");
+        wrmsr(0x1a0, value);
     }
     expect_true(read_msr(0x179, &value), "MCG_CAP");
     for (unsigned bank = 0; bank < (value & 0xff); bank++) {
@@ -278,6 +283,14 @@ static void others(void)
                     bank);
         expect_equal(write_msr(0x401 + 4 * bank, 1), 0, "machine check bank %u, status takes only zero",
                      bank);
+    }
+    for (unsigned bank = value & 0xff; bank < 32; bank++) {
+        for (unsigned msr = 0x400 + 4 * bank; msr < 0x404 + 4 * bank; msr++) {
+            u64 none;
+
+            expect_true(!read_msr(msr, &none) && !write_msr(msr, 0), "machine check bank %u does not exist",
+                        bank);
+        }
     }
     expect_true(write_msr(MSR_STAR, 0xfedcba9876543210ull) && rdmsr(MSR_STAR) == 0xfedcba9876543210ull,
                 "STAR holds anything");

@@ -13,13 +13,17 @@ enum vendor { ANY_VENDOR, INTEL, AMD };
 
 enum {
     MCG_CTL_PRESENT = 1 << 8, /* MCG_CAP.MCG_CTL_P */
-    MC_BANKS = 10,
-    BUS_MHZ = 100, /* of the ratios in PLATFORM_INFO and PERF_STATUS */
+    BUS_MHZ = 100,            /* of the ratios in PLATFORM_INFO and PERF_STATUS */
     PLATFORM_RATIO_SHIFT = 8,
     DEBUGCTL_LBR_BTF = 3,
     DEBUGCTL_DEFINED = 0xffc3, /* trace bits that have no effect here, but are there */
 };
 #define EFER_WRITABLE ((u64)(EFER_SCE | EFER_LME | EFER_NXE | EFER_FFXSR))
+/* SDM 4 table 2-2. Beside the named ones: thermal control, SpeedStep, xTPR messages. */
+#define MISC_ENABLE_WRITABLE                                                                                 \
+    ((u64)(MISC_ENABLE_FAST_STRINGS | 1 << 3 | 1 << 16 | MISC_ENABLE_MONITOR | MISC_ENABLE_LIMIT_CPUID |     \
+           1 << 23) |                                                                                        \
+     1ull << MISC_ENABLE_XD_DISABLE_SHIFT)
 #define HWCR_TSC_FREQ (1ull << 24) /* the TSC counts at the P0 frequency */
 #define DE_CFG_LFENCE (1ull << 1)  /* LFENCE waits for all before it */
 #define VM_CR_SVMDIS  (1ull << 4)
@@ -240,13 +244,6 @@ static bool valid_spec_ctrl(const struct vcpu *vcpu, u64 value)
     return !(value & ~allowed);
 }
 
-/* Machine-check banks: nothing ever fails, and only zero may be written over a status, an address or a record
-   (SDM 3B 16.3.2). */
-static bool write_bank(struct vcpu *vcpu, unsigned n, u64 value)
-{
-    return n % 4 == 0 || value == 0;
-}
-
 /* ---- The table, sorted by number ---- */
 
 #define FIELD(member) .field = offsetof(struct vcpu_state, member)
@@ -286,10 +283,11 @@ static const struct msr_row rows[] = {
      .valid = canonical},
     {MSR_SYSENTER_EIP, .feature = X86_FEATURE_SEP, FIELD(sysenter_eip), .writable = ALL_BITS,
      .valid = canonical},
-    {MSR_MCG_CAP, .feature = X86_FEATURE_MCA, CONSTANT(MC_BANKS | MCG_CTL_PRESENT), READ_ONLY},
+    {MSR_MCG_CAP, .feature = X86_FEATURE_MCA, CONSTANT(MCG_CTL_PRESENT),
+     READ_ONLY}, /* no banks: 400h.. #GP */
     {MSR_MCG_STATUS, .feature = X86_FEATURE_MCA, FIELD(mcg_status), .reserved = ~7ull, .writable = 7},
     {MSR_MCG_CTL, .feature = X86_FEATURE_MCA, FIELD(mcg_ctl), .writable = ALL_BITS},
-    {MSR_MISC_ENABLE, .vendor = INTEL, FIELD(misc_enable), .writable = MISC_ENABLE_FAST_STRINGS},
+    {MSR_MISC_ENABLE, .vendor = INTEL, FIELD(misc_enable), .writable = MISC_ENABLE_WRITABLE},
     {MSR_DEBUGCTL, FIELD(debugctl), .reserved = ~(u64)DEBUGCTL_DEFINED, .writable = DEBUGCTL_LBR_BTF},
     {MSR_LASTBRANCHFROMIP, .count = 4, CONSTANT(0), READ_ONLY},
     {MSR_MTRR_PHYSBASE0, .count = 2 * X86_MTRR_VARIABLE, .feature = X86_FEATURE_MTRR, CALLS(variable_mtrr)},
@@ -303,7 +301,6 @@ static const struct msr_row rows[] = {
     {MSR_MTRR_DEF_TYPE, .feature = X86_FEATURE_MTRR, FIELD(mtrr_def_type),
      .reserved = ~(0xffull | MTRR_DEF_TYPE_FIXED | MTRR_DEF_TYPE_ENABLE), .writable = ALL_BITS,
      .valid = valid_low_type},
-    {MSR_MC0_CTL, .count = 4 * MC_BANKS, .feature = X86_FEATURE_MCA, CONSTANT(0), .write = write_bank},
     {MSR_TSC_DEADLINE, .feature = X86_FEATURE_TSC_DEADLINE, CALLS(tsc_deadline)},
     {MSR_PKRS, .feature = X86_FEATURE_PKS, FIELD(pkrs), .reserved = ~0xffffffffull, .writable = 0xffffffff},
     {MSR_X2APIC_FIRST, .count = MSR_X2APIC_LAST - MSR_X2APIC_FIRST + 1, .feature = X86_FEATURE_X2APIC,

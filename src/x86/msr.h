@@ -50,7 +50,7 @@ enum {
     MSR_MTRR_FIX4K_C0000 = 0x268, /* eight of them, 32 KiB each, up to 26Fh */
     MSR_PAT = 0x277,
     MSR_MTRR_DEF_TYPE = 0x2ff,
-    MSR_MC0_CTL = 0x400, /* four a bank: CTL, STATUS, ADDR, MISC */
+    MSR_MC0_CTL = 0x400,
     MSR_TSC_DEADLINE = 0x6e0,
     MSR_PKRS = 0x6e1,
     MSR_X2APIC_FIRST = 0x800,
@@ -85,7 +85,8 @@ enum {
     MISC_ENABLE_BTS_UNAVAILABLE = 1 << 11,
     MISC_ENABLE_PEBS_UNAVAILABLE = 1 << 12,
     MISC_ENABLE_MONITOR = 1 << 18,
-    MISC_ENABLE_LIMIT_CPUID = 1 << 22
+    MISC_ENABLE_LIMIT_CPUID = 1 << 22,
+    MISC_ENABLE_XD_DISABLE_SHIFT = 34
 };
 enum {
     SPEC_CTRL_IBRS = 1 << 0,

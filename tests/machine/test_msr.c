@@ -112,7 +112,7 @@ static void test_every_number(void **state)
                 (void)!vcpu_wrmsr(vcpu, msr, values[i]);
         }
     }
-    assert_in_range(exist, 90, 200);
+    assert_in_range(exist, 50, 160);
 }
 
 static void test_vendor_and_features_decide(void **state)
@@ -212,14 +212,15 @@ static void test_tsc(void **state)
 
 static void test_machine_check(void **state)
 {
-    assert_int_equal(rdmsr(MSR_MCG_CAP) & 0xff, 10);
+    u64 value;
+
+    assert_int_equal(rdmsr(MSR_MCG_CAP) & 0xff, 0);
     assert_refused(MSR_MCG_CAP, 0);
     assert_wrmsr(MSR_MCG_STATUS, 4, 4);
     assert_refused(MSR_MCG_STATUS, 8);
     assert_wrmsr(MSR_MCG_CTL, UINT64_MAX, UINT64_MAX);
-    for (u32 msr = MSR_MC0_CTL; msr < MSR_MC0_CTL + 40; msr++)
-        assert_wrmsr(msr, msr % 4 ? 0 : UINT64_MAX, 0);
-    assert_refused(MSR_MC0_CTL + 1, 1);
+    assert_refused(MSR_MC0_CTL, 0);
+    assert_false(vcpu_rdmsr(vcpu, MSR_MC0_CTL, &value));
 }
 
 static void test_odds_and_ends(void **state)
