@@ -140,10 +140,8 @@ void interp_load_segment(struct interp *c, const struct cell *i, unsigned n, u16
     } else if (null_selector(selector)) {
         s->seg[n].selector = selector;
         s->seg[n].attr = SEG_UNUSABLE;
-        if (!c->amd) { /* AMD CPUs keep base and limit */
-            s->seg[n].base = 0;
-            s->seg[n].limit = 0;
-        }
+        s->seg[n].base = 0; /* on AMD's too: CPUID 80000021h says so */
+        s->seg[n].limit = 0;
     } else {
         d = interp_descriptor(c, i, selector, VEC_GP, 0);
         seg = seg_from_descriptor(d, selector);
