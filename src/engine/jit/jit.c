@@ -42,7 +42,7 @@ static void tlb_page_flushed(struct interp *c, u64 lin)
 {
     struct jit_vcpu *j = jit_of(c);
 
-    for (unsigned r = 0; r < TLB_COUNT; r++)
+    for (unsigned r = 0; r < JIT_TLB_SETS; r++)
         for (unsigned w = 0; w < 2; w++)
             jit_tlb_slot(j->tlb[r][w], lin)->tag = empty_tag(lin >> PAGE_SHIFT);
     forget_stack(j);
@@ -52,7 +52,7 @@ static void tlb_protected(struct interp *c, u64 host)
 {
     struct jit_vcpu *j = jit_of(c);
 
-    for (unsigned r = 0; r < TLB_COUNT; r++)
+    for (unsigned r = 0; r < JIT_TLB_SETS; r++)
         for (unsigned n = 0; n < JIT_TLB_ENTRIES; n++)
             if (j->tlb[r][1][n].host == host)
                 j->tlb[r][1][n].tag = empty_tag(n);

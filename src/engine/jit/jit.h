@@ -37,7 +37,8 @@
 struct jit_tlb_entry {
     u64 tag, host;
 };
-enum { JIT_TLB_BITS = 8, JIT_TLB_ENTRIES = 1 << JIT_TLB_BITS };
+/* A set for each of the interpreter's; that for checked alignment stays empty, as there. */
+enum { JIT_TLB_BITS = 8, JIT_TLB_ENTRIES = 1 << JIT_TLB_BITS, JIT_TLB_SETS = TLB_CHECKED + 1 };
 
 struct code_cache;
 struct jit_form;
@@ -57,7 +58,7 @@ struct jit_vcpu {
     struct {
         u64 blocks_translated, guest_bytes, code_bytes, enters, bails, calls, links, refills, drops;
     } counters;
-    struct jit_tlb_entry tlb[TLB_COUNT][2][JIT_TLB_ENTRIES];
+    struct jit_tlb_entry tlb[JIT_TLB_SETS][2][JIT_TLB_ENTRIES]; /* for loads, for stores */
 };
 
 /* Host register of each guest register; JIT_IN_MEMORY: in guest_r9_r11. */
