@@ -63,7 +63,6 @@ static const struct {
     {"JMP", "Jb", JIT_JMP},
     {"JMP", "Ev", JIT_JMP_INDIRECT},
     {"RET", "", JIT_RET},
-    {"MOV", "Zb,Ib", JIT_NONE},
     {"MOV", "Zv,Iv", JIT_MOV_IMM},
     {"XCHG", "Zv,rAX", JIT_XCHG_ACC},
     {"MUL", NULL, JIT_ACC},
@@ -329,12 +328,12 @@ static bool host_has(unsigned feature)
 
 void jit_forms_init(struct jit_form forms[OP_COUNT])
 {
-    bool has[X86_FEATURE_COUNT];
+    bool has[X86_FEATURE_COUNT], avx = __builtin_cpu_supports("avx"); /* by the host's XCR0, too */
 
     for (unsigned n = 0; n < X86_FEATURE_COUNT; n++)
         has[n] = host_has(n);
     memset(forms, 0, OP_COUNT * sizeof(*forms));
     for (unsigned op = 1; op < OP_COUNT; op++)
-        if (has[x86_ops[op].feature])
+        if (has[x86_ops[op].feature] && (avx || !(x86_ops[op].attributes & X86_OP_AVX)))
             make_form(&forms[op], &x86_ops[op]);
 }
