@@ -346,6 +346,9 @@ static const struct plastron_option options[] = {
          .initial = "20",
          .host = true,
          .help = "A part of the guest's code is translated when it is executed for the Nth time."},
+    [OPTION_JIT_PERF_MAP] = {.name = "jit-perf-map",
+                             .host = true,
+                             .help = "Name translated code for perf, in /tmp/perf-PID.map."},
     [OPTION_NO_REBOOT] =
         {.name = "no-reboot",
          .help =
@@ -380,6 +383,7 @@ static int (*const parsers[])(const char *, union option_value *, struct error *
     [OPTION_ENGINE] = parse_engine,
     [OPTION_JIT_CACHE] = parse_jit_cache,
     [OPTION_JIT_THRESHOLD] = parse_jit_threshold,
+    [OPTION_JIT_PERF_MAP] = parse_switch,
     [OPTION_NO_REBOOT] = parse_switch,
     [OPTION_TRACE] = parse_trace,
     [OPTION_NAME] = parse_name,

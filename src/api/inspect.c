@@ -75,6 +75,35 @@ static void put_bytes(void *opaque, const char *path, const struct state_field *
     free(hex);
 }
 
+/* ---- What engines count ----------------------------------------------------------------------------------------- */
+
+static void put_fact(void *opaque, const char *name, u64 value)
+{
+    json_put(opaque, name, json_integer((json_int_t)value));
+}
+
+static json_t *engine_facts(const struct vcpu *vcpu)
+{
+    json_t *facts = json_object();
+
+    put_fact(facts, "instructions", vcpu->state.icount);
+    if (vcpu->engine && vcpu->engine->info)
+        vcpu->engine->info(vcpu, put_fact, facts);
+    return facts;
+}
+
+/* A part named after the engine: an element for each vCPU. */
+static void put_engine(json_t *parts, const struct vm *machine)
+{
+    json_t *vcpus = json_array();
+
+    for (unsigned n = 0; n < machine->nvcpus; n++)
+        json_array_append_new(vcpus, engine_facts(machine->vcpus[n]));
+    json_object_set_new(parts, machine->vcpus[0]->engine->name, vcpus);
+}
+
+/* ---- Parts by path ---------------------------------------------------------------------------------------------- */
+
 struct inspection {
     json_t *parts;
     const char *only; /* name of the one part that is wanted, `only_len` long; NULL: all */
@@ -157,10 +186,13 @@ char *plastron_inspect(plastron_vm *vm, const char *path, struct plastron_error 
         inspection.only_len = strcspn(path, ".[");
     vm_park(vm->machine);
     vm_state_sections(vm->machine, inspect_section, &inspection);
-    if (!json_object_size(inspection.parts)) { /* the answer is a suggestion, which needs all names */
+    if (!json_object_size(
+            inspection.parts)) { /* the engine, or the answer is a suggestion, which needs all names */
         inspection.only = NULL;
         inspection.names_alone = true;
         vm_state_sections(vm->machine, inspect_section, &inspection);
+        if (vm->machine->vcpus[0]->engine)
+            put_engine(inspection.parts, vm->machine);
     }
     vm_unpark(vm->machine);
     json_t *found = path ? follow(inspection.parts, path, &e) : inspection.parts;
@@ -182,11 +214,6 @@ void plastron_state_hash(plastron_vm *vm, char hash[33])
 
 /* ---- Facts ------------------------------------------------------------------------------------------------------ */
 
-static void put_fact(void *opaque, const char *name, u64 value)
-{
-    json_object_set_new(opaque, name, json_integer((json_int_t)value));
-}
-
 static void name_section(void *opaque, const struct state_section *section)
 {
     json_array_append_new(opaque, json_string(section->name));
@@ -204,15 +231,10 @@ char *plastron_describe(plastron_vm *vm, struct plastron_error *err)
     vm_park(vm->machine);
     for (unsigned i = 0; i < machine->nvcpus; i++) {
         struct vcpu *vcpu = machine->vcpus[i];
-        json_t *facts = json_object();
-        put_fact(facts, "instructions", vcpu->state.icount);
         instructions += vcpu->state.icount;
-        if (vcpu->engine) {
+        if (vcpu->engine)
             engine = vcpu->engine->name;
-            if (vcpu->engine->info)
-                vcpu->engine->info(vcpu, put_fact, facts);
-        }
-        json_array_append_new(counters, facts);
+        json_array_append_new(counters, engine_facts(vcpu));
     }
     vm_state_sections(machine, name_section, parts);
     u64 now = clock_now(&machine->clock);

@@ -56,6 +56,7 @@ struct vm_config {
     bool no_reboot;
     u64 jit_cache;     /* bytes of translated code; 0: the translator's default */
     u32 jit_threshold; /* executions of a block before it is translated; 0: the translator's default */
+    bool jit_perf_map; /* names of translated code for perf, in /tmp/perf-PID.map */
     u64 random_seed; /* icount: RDRAND and other randomness come from it; 0 with the host clock: host entropy */
 };
 

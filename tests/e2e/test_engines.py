@@ -1,5 +1,9 @@
 """Engines are interchangeable: the same machine under each of them, and moved from one to the other while it runs."""
+import json
+import re
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +27,19 @@ def test_engines_end_in_one_state(guest, run, tmp_path, cpus):
     assert b"/proc/interrupts" in outputs["interp"]
     assert outputs["interp"] == outputs["jit"]
     assert hashes["interp"] == hashes["jit"]
+
+
+def test_perf_map(guest, plastron, tmp_path):
+    """perf finds a name for each translation: start, size, and what it is of."""
+    process = subprocess.Popen([plastron, "run", "--engine", "jit", "--jit-perf-map", "--kernel", guest.vmlinuz, "--initrd",
+                                guest.initrd, "--memory", "256M", "--append", "console=ttyS0 guest.run=true", "--serial",
+                                "none"], cwd=tmp_path)
+    assert process.wait(BOOT_TIMEOUT) == 0
+    made = Path(f"/tmp/perf-{process.pid}.map")
+    lines = made.read_text().splitlines()
+    made.unlink()
+    assert all(re.fullmatch("[0-9a-f]+ [0-9a-f]+ (stub [a-z_]+|guest (user|kernel)64 [0-9a-f]+)", line) for line in lines)
+    assert any("guest kernel64 ffffffff" in line for line in lines) and any("guest user64" in line for line in lines)
 
 
 def test_small_code_cache(guest, run, tmp_path):
@@ -51,6 +68,8 @@ def test_hop(linux, run, name):
     vm.expect(r"1\s+here")
     assert run("engine", name, "jit").returncode == 0
     assert "jit" in run("info", name).stdout
+    facts = json.loads(run("info", name, "jit[0]", "--json").stdout)
+    assert facts["translated"]["blocks"] and facts["exits"]["unlinked"] and facts["exits_at"]
     wrong = run("engine", name, "nonsense")
     assert wrong.returncode == 1 and len(wrong.stderr.splitlines()) == 1
     vm.console.sendline("poweroff -f")

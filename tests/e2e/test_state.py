@@ -148,6 +148,8 @@ def test_info(linux, run, name):
     assert re.search(r"[0-9a-f]{4,}", field.stdout)
     text = run("info", name)
     assert text.returncode == 0 and "vcpu0" in text.stdout
+    engine = json.loads(info.stdout)["engine"]
+    assert "blocks_built" in run("info", name, engine).stdout
     nonsense = run("info", name, "vcpu0.nonsense")
     assert nonsense.returncode == 1 and len(nonsense.stderr.splitlines()) == 1
     assert run("stop", name).returncode == 0

@@ -79,7 +79,7 @@ static void enter(struct vcpu_state *s, struct interp *c, const struct cell *i)
 
     if (j->rights != c->tlb)
         rights_changed(j);
-    j->counters.enters++;
+    j->stats.enters++;
     TAIL((interp_fn *)(uintptr_t)j->code->stub.enter)(s, c, i);
 }
 
@@ -113,16 +113,20 @@ bool jit_call_handler(struct jit_vcpu *j, struct block *b, u64 n)
     struct vcpu_state *s = c->state;
     struct cell *cell = &b->cells[n];
 
-    j->counters.calls++;
+    j->stats.calls++;
+    j->stats.calls_of[cell->op]++;
     c->block = b;
     c->patched = cell + 1;
     c->patched_fn = cell[1].fn;
     cell[1].fn = call_returns;
     (n ? cell->fn : b->first_fn)(s, c, cell);
-    if (c->patched) /* the handler left to the loop; what was patched is given back there */
+    if (c->patched) { /* the handler left to the loop; what was patched is given back there */
+        j->stats.exits[JIT_EXIT_HANDLER]++;
         return false;
+    }
     if (!(__atomic_load_n(c->kick, __ATOMIC_RELAXED) & c->kick_mask))
         return true;
+    j->stats.exits[JIT_EXIT_KICK]++;
     c->left -= (i64)n + 1;
     s->rip = cell_next_rip(c, cell);
     return false;
@@ -134,7 +138,7 @@ void jit_unlinked(struct jit_vcpu *j, struct block *b, u64 site_and_which)
 
     if (!to || !to->tier_code)
         return;
-    j->counters.links++;
+    j->stats.links++;
     jit_link(j->code, (u8 *)(uintptr_t)(site_and_which >> 1), to->tier_code);
 }
 
@@ -152,7 +156,7 @@ static void blocks_dropped(struct interp *c)
 {
     struct jit_vcpu *j = jit_of(c);
 
-    j->counters.drops++;
+    j->stats.drops++;
     j->code->used = j->code->stubs_end;
     j->code->full = false;
 }
@@ -173,6 +177,15 @@ static const struct interp_tier jit_tier = {
 };
 
 /* ---- engine ---- */
+
+static void code_cache_put(struct code_cache *code)
+{
+    if (--code->users)
+        return;
+    perf_map_close(code->perf);
+    free(code->forms);
+    code_cache_free(code);
+}
 
 static struct code_cache *code_cache_get(struct vcpu *vcpu, struct error *err)
 {
@@ -196,15 +209,15 @@ static struct code_cache *code_cache_get(struct vcpu *vcpu, struct error *err)
     jit_forms_init(code->forms);
     jit_make_stubs(code);
     code->users = 1;
+    if (vcpu->vm->config.jit_perf_map) {
+        code->perf = perf_map_open(err);
+        if (!code->perf) {
+            code_cache_put(code);
+            return NULL;
+        }
+        perf_map_stubs(code->perf, code);
+    }
     return code;
-}
-
-static void code_cache_put(struct code_cache *code)
-{
-    if (--code->users)
-        return;
-    free(code->forms);
-    code_cache_free(code);
 }
 
 static int jit_attach(struct vcpu *vcpu, struct error *err)
@@ -268,18 +281,8 @@ static unsigned jit_recent(const struct vcpu *vcpu, u64 *rips, unsigned max)
 
 static void jit_info(const struct vcpu *vcpu, void (*fact)(void *, const char *, u64), void *opaque)
 {
-    const struct jit_vcpu *j = jit_of(vcpu_interp(vcpu));
-
     interp_engine.info(vcpu, fact, opaque);
-    fact(opaque, "blocks_translated", j->counters.blocks_translated);
-    fact(opaque, "translated_guest_bytes", j->counters.guest_bytes);
-    fact(opaque, "translated_host_bytes", j->counters.code_bytes);
-    fact(opaque, "entries", j->counters.enters);
-    fact(opaque, "exits_to_cells", j->counters.bails);
-    fact(opaque, "handler_calls", j->counters.calls);
-    fact(opaque, "links", j->counters.links);
-    fact(opaque, "tlb_refills", j->counters.refills);
-    fact(opaque, "code_cache_flushes", j->counters.drops);
+    jit_stats_tell(&jit_of(vcpu_interp(vcpu))->stats, fact, opaque);
 }
 
 const struct engine_ops jit_engine = {

@@ -10,6 +10,8 @@
  *   emit.h       host instructions into memory
  *   stubs.c      code that all translations share: entering, leaving, calling a handler
  *   code.c       the memory of host code: writable in one mapping, executable in another
+ *   stats.c      what is counted, for `plastron info`
+ *   perf.c       names of host code for perf
  *
  * Registers while host code runs. Guest registers stay in host registers from block to block:
  *
@@ -28,6 +30,7 @@
 #include "engine/interp/block.h"
 #include "engine/interp/interp.h"
 #include "engine/interp/tier.h"
+#include "engine/jit/stats.h"
 
 /*
  * A small copy of the interpreter's TLB in a form that needs two scratch registers: `tag` is the page, `host` its host
@@ -55,10 +58,8 @@ struct jit_vcpu {
     const struct tlb_entry *rights; /* the interpreter's TLB that these belong to */
     struct code_cache *code;
     u32 threshold; /* executions by its cells before a block is translated */
-    struct {
-        u64 blocks_translated, guest_bytes, code_bytes, enters, bails, calls, links, refills, drops;
-    } counters;
     struct jit_tlb_entry tlb[JIT_TLB_SETS][2][JIT_TLB_ENTRIES]; /* for loads, for stores */
+    struct jit_stats stats;
 };
 
 /* Host register of each guest register; JIT_IN_MEMORY: in guest_r9_r11. */
@@ -85,6 +86,7 @@ struct code_cache {
     bool full; /* a translation did not fit any more: the loop shall drop all blocks */
     unsigned users;
     struct jit_form *forms; /* of every row */
+    struct perf_map *perf;  /* NULL without --jit-perf-map */
     struct {
         void *enter, *bail, *bail_first, *leave, *call, *refill_read, *refill_write, *refill_stack_read,
             *refill_stack_write, *unlinked, *unlinked_first;
@@ -99,6 +101,8 @@ static inline u8 *code_rw(const struct code_cache *code, const void *rx)
 
 /* Make the stubs at the start of an empty cache. */
 void jit_make_stubs(struct code_cache *code);
+/* How RAX says to the stub for bails where and why: offset of the cell in its block, and enum jit_exit. */
+enum { JIT_BAIL_EXIT_SHIFT = 16 };
 
 struct emit;
 /* How a translation begins: to `leave` when the budget does not cover its `ncells` instructions or somebody has kicked. Whoever
@@ -166,6 +170,14 @@ struct jit_place jit_refill_read(struct jit_vcpu *j, u64 lin, u64 size);
 struct jit_place jit_refill_write(struct jit_vcpu *j, u64 lin, u64 size);
 struct jit_place jit_refill_stack_read(struct jit_vcpu *j, u64 lin, u64 size);
 struct jit_place jit_refill_stack_write(struct jit_vcpu *j, u64 lin, u64 size);
+
+/* ---- perf.c ---- */
+
+/* Lines for perf of what host code belongs to which guest code, in /tmp/perf-PID.map. NULL with `err`. */
+struct perf_map *perf_map_open(struct error *err);
+void perf_map_close(struct perf_map *map); /* or NULL */
+void perf_map_stubs(struct perf_map *map, const struct code_cache *code);
+void perf_map_block(struct perf_map *map, const struct block *b, const void *code, size_t size);
 
 /* ---- jit.c: what host code calls ---- */
 

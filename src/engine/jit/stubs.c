@@ -99,16 +99,30 @@ static void make_enter(struct emit *e, size_t checks)
     e_jmp_indirect(e, VCPU(scratch));
 }
 
-/* RAX: offset of a cell in the block at R15. Its handler goes on; of the first cell the block's own. */
+/* Count in the table of u64 at `offset` in struct jit_vcpu; element in `index`. */
+static void count(struct emit *e, size_t offset, unsigned index)
+{
+    e_alu_imm(e, true, ALU_ADD, op_gs_index(index, 3, offset), 1);
+}
+
+/* RAX: offset of a cell in the block at R15, and why (JIT_BAIL_EXIT_SHIFT). The cell's handler goes on; of the first cell
+   the block's own. */
 static void make_bail(struct emit *e, bool first)
 {
+    static const u8 movzx[] = {0x0f, 0xb7};
+
+    e_store(e, VCPU(scratch), JIT_T0);
     e_store(e, INTERP(block), JIT_T1);
-    e_alu(e, true, ALU_ADD, JIT_T1, op_reg(JIT_T0));
     store_guest(e);
     e_mov_rr(e, H_RDI, H_RAX);
-    e_mov_rr(e, H_RDX, JIT_T1);
+    e_mov(e, H_RCX, VCPU(scratch));
+    emit_modrm(e, NULL, 0, false, false, movzx, 2, H_RDX, op_reg(H_RCX));
+    e_alu(e, true, ALU_ADD, H_RDX, op_reg(JIT_T1));
     e_mov(e, H_RSI, VCPU(self));
-    e_alu_imm(e, true, ALU_ADD, VCPU(counters.bails), 1);
+    e_shr_imm(e, true, H_RCX, JIT_BAIL_EXIT_SHIFT);
+    count(e, offsetof(struct jit_vcpu, stats.exits), H_RCX);
+    emit_modrm(e, NULL, 0, false, false, movzx, 2, H_RCX, op_mem(H_RDX, offsetof(struct cell, op)));
+    count(e, offsetof(struct jit_vcpu, stats.exits_at), H_RCX);
     if (first) {
         e_mov(e, H_RAX, INTERP(block));
         e_mov(e, H_RAX, op_mem(H_RAX, offsetof(struct block, first_fn)));
@@ -122,10 +136,24 @@ static void make_bail(struct emit *e, bool first)
 /* To the loop, before the first instruction of the block at R15. */
 static void make_leave(struct emit *e)
 {
+    static const u8 movzx[] = {0x0f, 0xb7};
+    u8 *dead, *short_budget;
+
     e_store(e, INTERP(block), JIT_T1);
     store_guest(e);
     e_mov(e, H_RCX, op_mem(JIT_T1, offsetof(struct block, rip)));
     e_store(e, op_mem(JIT_T0, offsetof(struct vcpu_state, rip)), H_RCX);
+    e_mov_imm(e, H_RCX, JIT_EXIT_DEAD);
+    e_alu_imm(e, false, ALU_CMP, op_mem(JIT_T1, offsetof(struct block, mode)), (i32)BLOCK_DEAD);
+    dead = e_jcc(e, CC_E);
+    e_mov_imm(e, H_RCX, JIT_EXIT_BUDGET);
+    emit_modrm(e, NULL, 0, false, false, movzx, 2, H_RDX, op_mem(JIT_T1, offsetof(struct block, ncells)));
+    e_alu(e, true, ALU_CMP, H_RDX, INTERP(left));
+    short_budget = e_jcc(e, CC_G);
+    e_mov_imm(e, H_RCX, JIT_EXIT_KICK);
+    e_here(e, dead);
+    e_here(e, short_budget);
+    count(e, offsetof(struct jit_vcpu, stats.exits), H_RCX);
     epilogue(e);
     e_ret(e);
 }

@@ -33,7 +33,7 @@ static void add_fix(struct translation *t, enum fix_kind kind, u8 *place, struct
 
 void jit_bail_if(struct translation *t, unsigned cc)
 {
-    add_fix(t, FIX_BAIL, e_jcc(&t->e, cc), (struct fix){0});
+    add_fix(t, FIX_BAIL, e_jcc(&t->e, cc), (struct fix){.exit = JIT_EXIT_OPERAND});
 }
 
 static struct operand memory_register(unsigned guest)
@@ -538,6 +538,11 @@ static void count_block(struct translation *t)
     e_alu_imm(&t->e, true, ALU_SUB, INTERP(left), t->b->ncells);
 }
 
+static void no_target_if(struct translation *t, unsigned cc)
+{
+    add_fix(t, FIX_BAIL, e_jcc(&t->e, cc), (struct fix){.exit = JIT_EXIT_TARGET});
+}
+
 /* RAX: a RIP. To R15: the translation of its block, by way of the jump table; or bail. */
 static void look_up(struct translation *t)
 {
@@ -550,17 +555,17 @@ static void look_up(struct translation *t)
     e_alu_imm(e, false, ALU_AND, op_reg(JIT_T1), JUMP_ENTRIES - 1);
     e_lea(e, true, JIT_T1, op_index(JIT_T1, JIT_T1, 1, 0)); /* entries have 24 bytes */
     e_alu(e, true, ALU_CMP, JIT_T0, op_gs_index(JIT_T1, 3, table + offsetof(struct jump_entry, rip)));
-    jit_bail_if(t, CC_NE);
+    no_target_if(t, CC_NE);
     e_mov(e, JIT_T0, INTERP(generation));
     e_alu(e, true, ALU_CMP, JIT_T0, op_gs_index(JIT_T1, 3, table + offsetof(struct jump_entry, generation)));
-    jit_bail_if(t, CC_NE);
+    no_target_if(t, CC_NE);
     e_mov(e, JIT_T1, op_gs_index(JIT_T1, 3, table + offsetof(struct jump_entry, block)));
     emit_op(e, false, 0x81, ALU_CMP, op_mem(JIT_T1, offsetof(struct block, mode)));
     emit32(e, t->b->mode);
-    jit_bail_if(t, CC_NE);
+    no_target_if(t, CC_NE);
     e_mov(e, JIT_T1, op_mem(JIT_T1, offsetof(struct block, tier_code)));
     emit_op(e, true, 0x85, JIT_T1, op_reg(JIT_T1));
-    jit_bail_if(t, CC_E);
+    no_target_if(t, CC_E);
 }
 
 /* On to `rip`. `pushed`: by a CALL whose return address is in place. */
@@ -729,13 +734,19 @@ static bool (*const translators[])(struct translation *t) = {
     [JIT_BMI] = jit_bmi,
 };
 
+/* What the stubs for bails take in RAX. */
+static u32 bail_code(unsigned cell, enum jit_exit why)
+{
+    return (u32)(offsetof(struct block, cells) + cell * sizeof(struct cell)) | why << JIT_BAIL_EXIT_SHIFT;
+}
+
 /* Leave to the handler of cell `n`. */
-static void emit_bail(struct translation *t, unsigned n, u16 vec_dirty, u16 vec_wide)
+static void emit_bail(struct translation *t, unsigned n, enum jit_exit why, u16 vec_dirty, u16 vec_wide)
 {
     const struct code_cache *code = t->j->code;
 
     jit_store_vectors(t, vec_dirty, vec_wide, vec_wide);
-    e_mov_imm(&t->e, JIT_T0, offsetof(struct block, cells) + n * sizeof(struct cell));
+    e_mov_imm(&t->e, JIT_T0, bail_code(n, why));
     e_mov_imm(&t->e, JIT_T1, (u64)(uintptr_t)t->b);
     e_target(&t->e, e_jmp(&t->e), code_rw(code, n ? code->stub.bail : code->stub.bail_first));
 }
@@ -786,10 +797,11 @@ static bool translate_cell(struct translation *t)
     t->held = held;
     if (last && (x86_ops[cell->op].attributes & ends || !ordinary(t, cell, fn))) {
         save_flags(t);
-        emit_bail(t, t->cell, t->held.vec_dirty, t->held.vec_wide);
+        emit_bail(t, t->cell, JIT_EXIT_UNTRANSLATED, t->held.vec_dirty, t->held.vec_wide);
         return true;
     }
     t->handler_calls++;
+    t->untranslated |= 1ull << t->cell;
     emit_handler_call(t);
     return false;
 }
@@ -798,11 +810,11 @@ static bool translate_cell(struct translation *t)
 static void emit_fixes(struct translation *t)
 {
     const struct code_cache *code = t->j->code;
-    u8 *bails[BLOCK_MAX_CELLS + 1] = {0};
+    u8 *bails[BLOCK_MAX_CELLS + 1][JIT_EXIT_COUNT] = {{0}};
 
     for (unsigned n = 0; n < t->nfixes; n++) {
         struct fix *f = &t->fixes[n];
-        u8 *bail;
+        u8 **bail;
 
         if (f->kind == FIX_UNLINKED) {
             u64 site = (u64)(uintptr_t)(code->rx + (f->place - 1 - code->rw));
@@ -813,7 +825,7 @@ static void emit_fixes(struct translation *t)
             e_alu_imm(&t->e, true, ALU_ADD, INTERP(left), t->b->ncells);
             e_mov_imm(&t->e, JIT_T0, site << 1 | f->which);
             e_store(&t->e, VCPU(scratch), JIT_T0);
-            e_mov_imm(&t->e, JIT_T0, offsetof(struct block, cells) + f->cell * sizeof(struct cell));
+            e_mov_imm(&t->e, JIT_T0, bail_code(f->cell, JIT_EXIT_UNLINKED));
             e_mov_imm(&t->e, JIT_T1, (u64)(uintptr_t)t->b);
             e_target(&t->e, e_jmp(&t->e),
                      code_rw(code, f->cell ? code->stub.unlinked : code->stub.unlinked_first));
@@ -836,20 +848,30 @@ static void emit_fixes(struct translation *t)
             emit32(&t->e, 0);
             e_target(&t->e, t->e.p - 4, code_rw(code, stubs[f->kind]));
             f->place = e_jcc(&t->e, CC_E);
+            f->exit = JIT_EXIT_MEMORY;
             e_target(&t->e, e_jmp(&t->e), f->resume);
         }
-        bail = bails[f->cell];
-        if (!bail) {
-            bail = bails[f->cell] = t->e.p;
-            emit_bail(t, f->cell, f->vec_dirty, f->vec_wide);
+        bail = &bails[f->cell][f->exit];
+        if (!*bail) {
+            *bail = t->e.p;
+            emit_bail(t, f->cell, (enum jit_exit)f->exit, f->vec_dirty, f->vec_wide);
         }
-        e_target(&t->e, f->place, bail);
+        e_target(&t->e, f->place, *bail);
     }
+}
+
+/* A block stays in cells. Who is to blame for too many calls of handlers is counted. */
+static bool reject(struct jit_vcpu *j, const struct block *b, enum jit_reject why, const u64 untranslated)
+{
+    j->stats.rejects[why]++;
+    for (unsigned n = 0; n < b->ncells; n++)
+        j->stats.rejected_with[b->cells[n].op] += untranslated >> n & 1;
+    return false;
 }
 
 enum { ENTRY_ALIGN = 16 };
 
-bool jit_translate(struct jit_vcpu *j, struct block *b)
+static bool translate_block(struct jit_vcpu *j, struct block *b)
 {
     struct code_cache *code = j->code;
     struct translation t = {.j = j, .b = b, .held.mem_flags = true};
@@ -857,8 +879,10 @@ bool jit_translate(struct jit_vcpu *j, struct block *b)
     u8 *leave_at, *entry;
     bool ended = false;
 
-    if ((b->mode & MODE_CODE_MASK) != MODE_CODE64 || b->page2 != BLOCK_NO_PAGE || b->page == BLOCK_NO_PAGE)
-        return false;
+    if ((b->mode & MODE_CODE_MASK) != MODE_CODE64)
+        return reject(j, b, JIT_REJECT_MODE, 0);
+    if (b->page2 != BLOCK_NO_PAGE || b->page == BLOCK_NO_PAGE)
+        return reject(j, b, JIT_REJECT_PAGE, 0);
     if (start > code->size)
         start = code->size;
     t.e = (struct emit){code->rw + start, code->rw + code->size, false};
@@ -881,14 +905,29 @@ bool jit_translate(struct jit_vcpu *j, struct block *b)
     }
     emit_fixes(&t);
     code->full |= t.e.full;
-    if (t.e.full || t.failed || t.handler_calls * 4u > b->ncells)
-        return false;
+    if (t.e.full)
+        return reject(j, b, JIT_REJECT_ROOM, 0);
+    if (t.failed)
+        return reject(j, b, JIT_REJECT_SIZE, 0);
+    if (t.handler_calls * 4u > b->ncells)
+        return reject(j, b, JIT_REJECT_HANDLERS, t.untranslated);
     code->used = (size_t)(t.e.p - code->rw);
     b->tier_code = code->rx + (entry - code->rw);
-    j->counters.blocks_translated++;
-    j->counters.guest_bytes += b->nbytes;
-    j->counters.code_bytes += code->used - start;
+    j->stats.blocks++;
+    j->stats.guest_bytes += b->nbytes;
+    j->stats.host_bytes += code->used - start;
+    if (code->perf)
+        perf_map_block(code->perf, b, code->rx + start, code->used - start);
     return true;
+}
+
+bool jit_translate(struct jit_vcpu *j, struct block *b)
+{
+    u64 begin = jit_stats_now();
+    bool translated = translate_block(j, b);
+
+    j->stats.nanoseconds += jit_stats_now() - begin;
+    return translated;
 }
 
 void jit_link(struct code_cache *code, u8 *site, const void *target)

@@ -24,6 +24,7 @@ enum fix_kind {
 struct fix {
     u8 kind;
     u8 cell;
+    u8 exit;     /* FIX_BAIL: enum jit_exit */
     u8 size;     /* of the access */
     u8 which;    /* FIX_UNLINKED: link[which] */
     bool pushed; /* FIX_UNLINKED: the return address was pushed; it will be pushed again */
@@ -52,6 +53,7 @@ struct translation {
     struct held held;
     bool failed;
     unsigned handler_calls, nfixes;
+    u64 untranslated; /* by cell: its handler is called */
     struct fix fixes[MAX_FIXES];
 };
 
