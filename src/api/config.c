@@ -130,7 +130,7 @@ static int parse_debugcon(const char *text, union option_value *value, struct er
 
 static int parse_trace(const char *text, union option_value *value, struct error *err)
 {
-    static const char *const kinds[] = {"exec", "int", "io", "mmio", NULL};
+    static const char *const kinds[] = {"exec", "int", "io", "mmio", "jit", NULL};
     char *copy = strdup(text), *rest = copy;
     int result = 0;
 
@@ -150,7 +150,7 @@ static int parse_trace(const char *text, union option_value *value, struct error
     }
     free(copy);
     if (!result && !value->trace.kinds)
-        result = error_set(err, "'%s' does not say what to trace: exec, int, io, mmio", text);
+        result = error_set(err, "'%s' does not say what to trace: exec, int, io, mmio, jit", text);
     if (result)
         free(value->trace.file);
     return result;
@@ -357,8 +357,9 @@ static const struct plastron_option options[] = {
                       .argument = "KIND[,KIND...][,file=FILE]",
                       .host = true,
                       .help = "Write a line for each instruction (exec), interrupt and exception (int), port "
-                              "access (io) or access to "
-                              "memory-mapped registers (mmio), to standard error or a file."},
+                              "access (io), access to "
+                              "memory-mapped registers (mmio), or what the translator makes of guest code "
+                              "(jit), to standard error or a file."},
     [OPTION_NAME] = {.name = "name",
                      .argument = "VM",
                      .host = true,

@@ -99,7 +99,7 @@ struct debugcon_config {
 };
 void config_debugcon(const struct plastron_config *config, unsigned n, struct debugcon_config *debugcon);
 
-enum { TRACE_EXEC = 1, TRACE_INT = 2, TRACE_IO = 4, TRACE_MMIO = 8 };
+enum { TRACE_EXEC = 1, TRACE_INT = 2, TRACE_IO = 4, TRACE_MMIO = 8, TRACE_JIT = 16 };
 
 struct trace_config {
     char *file;     /* owned by the caller; NULL: standard error */

@@ -17,8 +17,7 @@ static enum x86_code_size code_size(const struct vcpu_state *s)
 }
 
 #ifdef HAVE_ZYDIS
-static unsigned decode(const struct vcpu_state *s, u64 rip, const u8 *bytes, size_t len, char *text,
-                       size_t size)
+unsigned disasm_bytes(enum x86_code_size cs, u64 rip, const u8 *bytes, size_t len, char *text, size_t size)
 {
     static const struct {
         ZydisMachineMode mode;
@@ -28,7 +27,6 @@ static unsigned decode(const struct vcpu_state *s, u64 rip, const u8 *bytes, siz
         [X86_CODE32] = {ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32},
         [X86_CODE64] = {ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64},
     };
-    enum x86_code_size cs = code_size(s);
     ZydisDecoder decoder;
     ZydisFormatter formatter;
     ZydisDecodedInstruction insn;
@@ -48,10 +46,9 @@ bool disasm_has_zydis(void)
     return true;
 }
 #else
-static unsigned decode(const struct vcpu_state *s, u64 rip, const u8 *bytes, size_t len, char *text,
-                       size_t size)
+unsigned disasm_bytes(enum x86_code_size cs, u64 rip, const u8 *bytes, size_t len, char *text, size_t size)
 {
-    struct x86_decode_mode mode = {.code_size = (u8)code_size(s)};
+    struct x86_decode_mode mode = {.code_size = (u8)cs};
     struct x86_insn insn;
 
     if (x86_decode(&mode, bytes, len, &insn) != X86_DECODE_OK)
@@ -74,7 +71,7 @@ unsigned disasm(struct vcpu *vcpu, u64 rip, char *text, size_t size)
     size_t available = linear_read(vcpu, linear, bytes, sizeof(bytes));
     char hex[X86_MAX_INSN * 3 + 1] = "", insn[128];
 
-    unsigned len = available ? decode(s, rip, bytes, available, insn, sizeof(insn)) : 0;
+    unsigned len = available ? disasm_bytes(code_size(s), rip, bytes, available, insn, sizeof(insn)) : 0;
     for (unsigned i = 0; i < (len ? len : available < 4 ? available : 4); i++)
         snprintf(hex + 3 * i, sizeof(hex) - 3 * i, "%02x ", bytes[i]);
     snprintf(text, size, "%-24s %s", hex, len ? insn : available ? "(no instruction)" : "(not mapped)");

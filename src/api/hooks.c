@@ -64,9 +64,17 @@ static void on_mmio(void *opaque, struct vcpu *vcpu, bool write, u64 phys, unsig
         trace_sink_access(vm->trace, vcpu, true, write, phys, size, value);
 }
 
+static void on_translation(void *opaque, struct vcpu *vcpu, const struct trace_translation *translation)
+{
+    struct plastron_vm *vm = opaque;
+
+    if (vm->trace && trace_sink_kinds(vm->trace) & TRACE_JIT)
+        trace_sink_translation(vm->trace, vcpu, translation);
+}
+
 /* Two sets, since a callback for instructions alone makes engines choose their slower loop. */
-static const struct trace_ops ops_with_insn = {on_insn, on_event, on_port, on_mmio};
-static const struct trace_ops ops_without_insn = {NULL, on_event, on_port, on_mmio};
+static const struct trace_ops ops_with_insn = {on_insn, on_event, on_port, on_mmio, on_translation};
+static const struct trace_ops ops_without_insn = {NULL, on_event, on_port, on_mmio, on_translation};
 
 void hooks_install(struct plastron_vm *vm)
 {

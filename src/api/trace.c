@@ -5,6 +5,13 @@
  *     int  cpu0 0008:ffffffff81000040  exception 14 error 0002 address 0000000000001000
  *     io   cpu0 0008:ffffffff81000050  out 0080 1 31
  *     mmio cpu0 0008:ffffffff81000060  read fee00020 4 0
+ *
+ * A translation is a line of kind jit, and below it the guest's code and the host's side by side, then the host's exits:
+ *
+ *     jit  cpu0 user 0000000000401000  2 instructions, 5 bytes; 93 bytes at 00007f3f5c801000
+ *                                               | entry
+ *                                               |   00007f3f5c801011  cmp qword ptr gs:[0x18], 0x02
+ *       0000000000401000  mov rax, [rbx]        |   00007f3f5c801034  lea rax, [rbx]
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -12,6 +19,7 @@
 
 #include "api/disasm.h"
 #include "api/vm.h"
+#include "machine/trace.h"
 
 struct trace_sink {
     FILE *out;
@@ -104,4 +112,52 @@ void trace_sink_access(struct trace_sink *sink, struct vcpu *vcpu, bool mmio, bo
     else
         fprintf(sink->out, "%s %04llx %u %llx\n", write ? "out" : "in", (unsigned long long)address, size,
                 (unsigned long long)value);
+}
+
+/* ---- translations ---- */
+
+enum { GUEST_COLUMN = 56 };
+
+static void print_part(FILE *out, const struct trace_translation *t, const struct trace_part *part)
+{
+    char guest[128] = "", text[96];
+
+    if (part->guest_len) {
+        disasm_bytes((enum x86_code_size)t->code_size, t->rip + part->guest, t->guest + part->guest,
+                     part->guest_len, text, sizeof(text));
+        snprintf(guest, sizeof(guest), "  %016llx  %s", (unsigned long long)(t->rip + part->guest), text);
+    }
+    if (part->what) {
+        fprintf(out, "%-*s | %s\n", GUEST_COLUMN, guest, part->what);
+        guest[0] = 0;
+    }
+    for (u32 done = 0; done < part->host_len;) {
+        u64 address = t->host_address + part->host + done;
+        unsigned len = disasm_bytes(X86_CODE64, address, t->host + part->host + done, part->host_len - done,
+                                    text, sizeof(text));
+
+        fprintf(out, "%-*s |   %016llx  %s\n", GUEST_COLUMN, guest, (unsigned long long)address,
+                len ? text : "(no instruction)");
+        guest[0] = 0;
+        done += len ? len : 1;
+    }
+    if (guest[0])
+        fprintf(out, "%-*s |\n", GUEST_COLUMN, guest);
+}
+
+void trace_sink_translation(struct trace_sink *sink, struct vcpu *vcpu, const struct trace_translation *t)
+{
+    u32 guest = 0, host = 0;
+    unsigned instructions = 0;
+
+    for (const struct trace_part *part = t->parts; part < t->parts + t->nparts; part++) {
+        guest += part->guest_len;
+        host += part->host_len;
+        instructions += part->guest_len != 0;
+    }
+    fprintf(sink->out, "jit  cpu%u %s %016llx  %u instructions, %u bytes; %u bytes at %016llx\n", vcpu->index,
+            t->user ? "user" : "kernel", (unsigned long long)t->rip, instructions, guest, host,
+            (unsigned long long)t->host_address);
+    for (unsigned n = 0; n < t->nparts; n++)
+        print_part(sink->out, t, &t->parts[n]);
 }

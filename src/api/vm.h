@@ -12,6 +12,7 @@
 #include "plastron/plastron.h"
 
 struct trace_sink;
+struct trace_translation;
 
 enum { API_DEVICES_MAX = 64 };
 
@@ -77,6 +78,8 @@ void trace_sink_event(struct trace_sink *sink, struct vcpu *vcpu, enum trace_eve
                       bool has_error, u32 error, u64 address);
 void trace_sink_access(struct trace_sink *sink, struct vcpu *vcpu, bool mmio, bool write, u64 address,
                        unsigned size, u64 value);
+void trace_sink_translation(struct trace_sink *sink, struct vcpu *vcpu,
+                            const struct trace_translation *translation);
 
 /* keys.c: the bytes that a PS/2 keyboard sends (scan code set 2) when the keys in `keys` ("ctrl-alt-delete") are pressed
    and released. Returns the number of bytes, -1 with `err`. */

@@ -17,6 +17,21 @@ struct vcpu;
 /* Why an event is delivered through the IDT. */
 enum trace_event { TRACE_EXCEPTION, TRACE_SOFTWARE, TRACE_INTERRUPT, TRACE_NMI };
 
+/* A run of guest code that an engine has translated to host code; what it points to is good for the time of the call. */
+struct trace_translation {
+    u64 rip;
+    u8 code_size; /* enum x86_code_size */
+    bool user;
+    const u8 *guest, *host; /* the bytes */
+    u64 host_address;       /* that the host's are executed at */
+    /* The host's code in order: what each piece is for. Guest bytes are those of one instruction, or there are none. */
+    unsigned nparts;
+    const struct trace_part {
+        const char *what; /* NULL: just the instruction */
+        u32 guest, guest_len, host, host_len;
+    } * parts;
+};
+
 struct trace_ops {
     /*
      * Before each instruction and each iteration of a REP, called by the engine with vcpu->state complete and exact. true:
@@ -30,6 +45,8 @@ struct trace_ops {
     /* Called by machine/vcpu.c after a port access or an access to memory-mapped registers. `size` in bytes. */
     void (*port)(void *opaque, struct vcpu *vcpu, bool write, u32 port, unsigned size, u32 value);
     void (*mmio)(void *opaque, struct vcpu *vcpu, bool write, u64 phys, unsigned size, u64 value);
+    /* Called by an engine that translates, after it has. */
+    void (*translation)(void *opaque, struct vcpu *vcpu, const struct trace_translation *translation);
 };
 
 #endif

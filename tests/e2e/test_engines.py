@@ -42,6 +42,23 @@ def test_perf_map(guest, plastron, tmp_path):
     assert any("guest kernel64 ffffffff" in line for line in lines) and any("guest user64" in line for line in lines)
 
 
+def test_trace_jit(guest, run, tmp_path):
+    """--trace jit shows translations: every instruction of theirs with its address, host code beside it, exits below."""
+    result = run("run", "--engine", "jit", "--jit-threshold", 50000, "--trace", "jit,file=trace", "--kernel", guest.vmlinuz,
+                 "--initrd", guest.initrd, "--memory", "256M", "--append", "console=ttyS0 guest.run=true", "--serial", "none",
+                 timeout=BOOT_TIMEOUT)
+    assert result.returncode == 0, result.stderr
+    blocks = re.split("^jit  ", (tmp_path / "trace").read_text(), flags=re.M)[1:]
+    assert len(blocks) > 10
+    for block in blocks:
+        rip, count, size = re.match("cpu0 (?:user|kernel) ([0-9a-f]{16})  ([0-9]+) instructions, ([0-9]+) bytes; ", block).groups()
+        guest_side = [int(address, 16) for address in re.findall("^  ([0-9a-f]{16})  .*\\|", block, re.M)]
+        assert guest_side[0] == int(rip, 16) and len(guest_side) == int(count) and guest_side == sorted(guest_side)
+        assert guest_side[-1] < int(rip, 16) + int(size)
+    assert re.search(r"^  [0-9a-f]{16}  \w+ .*\|   [0-9a-f]{16}  \w+", blocks[0], re.M)
+    assert any("not in the TLB, instruction " in block for block in blocks)
+
+
 def test_small_code_cache(guest, run, tmp_path):
     """A code cache that is far too small is emptied again and again, and the guest does not notice."""
     result = run("run", "--engine", "jit", "--jit-threshold", 1, "--jit-cache", "1M", "--kernel", guest.vmlinuz, "--initrd",

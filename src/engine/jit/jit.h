@@ -12,6 +12,7 @@
  *   code.c       the memory of host code: writable in one mapping, executable in another
  *   stats.c      what is counted, for `plastron info`
  *   perf.c       names of host code for perf
+ *   trace.c      guest code and host code of a translation, for --trace jit
  *
  * Registers while host code runs. Guest registers stay in host registers from block to block:
  *

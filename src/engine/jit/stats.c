@@ -6,6 +6,16 @@
 #include <string.h>
 #include <time.h>
 
+#define NAME(id, name) name,
+static const char *const exits[] = {JIT_EXITS(NAME)}, *const misses[] = {JIT_MISSES(NAME)},
+                         *const rejects[] = {JIT_REJECTS(NAME)};
+#undef NAME
+
+const char *jit_exit_name(enum jit_exit exit)
+{
+    return exits[exit];
+}
+
 struct teller {
     void (*fact)(void *, const char *, u64);
     void *opaque;
@@ -61,10 +71,6 @@ static void tell_top(const struct teller *to, const char *group, const u64 count
 
 void jit_stats_tell(const struct jit_stats *stats, void (*fact)(void *, const char *, u64), void *opaque)
 {
-#define NAME(id, name) name,
-    static const char *const exits[] = {JIT_EXITS(NAME)}, *const misses[] = {JIT_MISSES(NAME)},
-                             *const rejects[] = {JIT_REJECTS(NAME)};
-#undef NAME
     const struct teller to = {fact, opaque};
 
     tell(&to, "translated", "blocks", stats->blocks);

@@ -55,6 +55,8 @@ struct jit_stats {
     u64 exits_at[OP_COUNT], calls_of[OP_COUNT], rejected_with[OP_COUNT];
 };
 
+/* The names above. */
+const char *jit_exit_name(enum jit_exit exit);
 /* The facts of `info`. */
 void jit_stats_tell(const struct jit_stats *stats, void (*fact)(void *, const char *, u64), void *opaque);
 

@@ -816,6 +816,7 @@ static void emit_fixes(struct translation *t)
         struct fix *f = &t->fixes[n];
         u8 **bail;
 
+        f->behind = t->e.p;
         if (f->kind == FIX_UNLINKED) {
             u64 site = (u64)(uintptr_t)(code->rx + (f->place - 1 - code->rw));
 
@@ -896,8 +897,11 @@ static bool translate_block(struct jit_vcpu *j, struct block *b)
     entry = t.e.p;
     jit_emit_checks(&t.e, b->ncells, leave_at);
 
-    for (t.cell = 0; t.cell < b->ncells && !ended; t.cell++)
+    for (t.cell = 0; t.cell < b->ncells && !ended; t.cell++) {
+        t.cell_at[t.cell] = t.e.p;
         ended = translate_cell(&t);
+    }
+    t.cell_at[t.cell] = t.e.p;
     if (!ended) {
         jit_release_vectors(&t);
         save_flags(&t);
@@ -918,6 +922,8 @@ static bool translate_block(struct jit_vcpu *j, struct block *b)
     j->stats.host_bytes += code->used - start;
     if (code->perf)
         perf_map_block(code->perf, b, code->rx + start, code->used - start);
+    if (j->interp.vcpu->vm->trace)
+        jit_trace(&t, code->rw + start);
     return true;
 }
 

@@ -29,7 +29,7 @@ struct fix {
     u8 which;    /* FIX_UNLINKED: link[which] */
     bool pushed; /* FIX_UNLINKED: the return address was pushed; it will be pushed again */
     u16 vec_dirty, vec_wide;
-    u8 *place, *resume;
+    u8 *place, *resume, *behind; /* behind: its code */
 };
 enum { MAX_FIXES = BLOCK_MAX_CELLS * 6 };
 
@@ -53,9 +53,15 @@ struct translation {
     struct held held;
     bool failed;
     unsigned handler_calls, nfixes;
-    u64 untranslated; /* by cell: its handler is called */
+    u64 untranslated;                 /* by cell: its handler is called */
+    u8 *cell_at[BLOCK_MAX_CELLS + 1]; /* where the code of each cell begins */
     struct fix fixes[MAX_FIXES];
 };
+
+/* ---- trace.c ---- */
+
+/* Tell who wants to see translations. `start`: of the code, with what is before the entry. */
+void jit_trace(const struct translation *t, const u8 *start);
 
 /* ---- translate.c ---- */
 
