@@ -21,6 +21,7 @@
 int memory_init(struct memory *memory, struct error *err)
 {
     *memory = (struct memory){.a20_mask = UINT64_MAX};
+    pthread_mutex_init(&memory->code_lock, NULL);
     return 0;
 }
 
@@ -31,6 +32,8 @@ static void free_block(struct mem_block *block)
     if (block->fd >= 0)
         close(block->fd);
     free(block->marks);
+    free(block->code_pieces);
+    free(block->code_owners);
     free(block);
 }
 
@@ -41,6 +44,7 @@ void memory_free(struct memory *memory)
     free(memory->blocks);
     free(memory->regions);
     free(memory->ranges);
+    pthread_mutex_destroy(&memory->code_lock);
     *memory = (struct memory){.a20_mask = UINT64_MAX};
 }
 
@@ -85,8 +89,11 @@ struct mem_block *memory_add_block(struct memory *memory, const char *name, u64 
     block->size = size;
     block->readonly = readonly;
     block->marks = calloc(size >> PAGE_SHIFT, 1);
+    block->code_pieces = calloc(size >> PAGE_SHIFT, sizeof(u64));
+    block->code_owners = calloc(size >> PAGE_SHIFT, sizeof(u64));
     block->fd = memfd_create(name, MFD_CLOEXEC);
-    if (!block->marks || block->fd < 0 || ftruncate(block->fd, (off_t)size)) {
+    if (!block->marks || !block->code_pieces || !block->code_owners || block->fd < 0 ||
+        ftruncate(block->fd, (off_t)size)) {
         error_set_errno(err, errno, "%s: cannot make %" PRIu64 " MiB of memory", name, size >> 20);
         free_block(block);
         return NULL;
@@ -301,20 +308,59 @@ void memory_remove_listener(struct memory *memory, void *opaque)
 
 static u8 set_marks(struct mem_block *block, u64 offset, u8 marks)
 {
-    return __atomic_fetch_or(&block->marks[offset >> PAGE_SHIFT], marks, __ATOMIC_RELAXED);
+    return __atomic_fetch_or(&block->marks[offset >> PAGE_SHIFT], marks, __ATOMIC_SEQ_CST);
+}
+
+/* A mark that forbids direct stores was set: take back the permission that engines may have cached. */
+static void close_page(struct memory *memory, struct mem_block *block, u64 offset)
+{
+    if (!(mem_block_marks(block, offset) & PAGE_DIRECT))
+        return;
+    for (size_t i = 0; i < memory->nlisteners; i++)
+        memory->listeners[i].protect(memory->listeners[i].opaque, block, offset & PAGE_MASK);
+    mem_block_unmark(block, offset, PAGE_DIRECT);
 }
 
 void memory_protect(struct memory *memory, struct mem_block *block, u64 offset, u8 marks)
 {
-    if ((set_marks(block, offset, marks) & marks) == marks)
-        return;
-    for (size_t i = 0; i < memory->nlisteners; i++)
-        memory->listeners[i].protect(memory->listeners[i].opaque, block, offset & PAGE_MASK);
+    set_marks(block, offset, marks);
+    close_page(memory, block, offset);
 }
 
 void mem_block_unmark(struct mem_block *block, u64 offset, u8 marks)
 {
-    __atomic_fetch_and(&block->marks[offset >> PAGE_SHIFT], (u8)~marks, __ATOMIC_RELAXED);
+    __atomic_fetch_and(&block->marks[offset >> PAGE_SHIFT], (u8)~marks, __ATOMIC_SEQ_CST);
+}
+
+bool mem_block_open(struct mem_block *block, u64 offset)
+{
+    return !(set_marks(block, offset, PAGE_DIRTY_ALL | PAGE_DIRECT) & (PAGE_CODE | PAGE_TABLE));
+}
+
+void memory_claim_code(struct memory *memory, struct mem_block *block, u64 offset, unsigned owner)
+{
+    pthread_mutex_lock(&memory->code_lock);
+    __atomic_fetch_or(&block->code_owners[offset >> PAGE_SHIFT], 1ull << owner, __ATOMIC_SEQ_CST);
+    set_marks(block, offset, PAGE_CODE);
+    pthread_mutex_unlock(&memory->code_lock);
+    close_page(memory, block, offset);
+}
+
+void memory_release_code(struct memory *memory, struct mem_block *block, u64 offset, unsigned owner)
+{
+    u64 page = offset >> PAGE_SHIFT;
+
+    pthread_mutex_lock(&memory->code_lock);
+    if (__atomic_and_fetch(&block->code_owners[page], ~(1ull << owner), __ATOMIC_SEQ_CST) == 0) {
+        __atomic_store_n(&block->code_pieces[page], 0, __ATOMIC_SEQ_CST);
+        mem_block_unmark(block, offset, PAGE_CODE);
+    }
+    pthread_mutex_unlock(&memory->code_lock);
+}
+
+void mem_block_add_code(struct mem_block *block, u64 offset, u64 pieces)
+{
+    __atomic_fetch_or(&block->code_pieces[offset >> PAGE_SHIFT], pieces, __ATOMIC_SEQ_CST);
 }
 
 void mem_block_set_dirty(struct mem_block *block, u64 offset)
@@ -329,8 +375,27 @@ void memory_take_dirty(struct memory *memory, struct mem_block *block, u8 dirty_
     tell_remapped(memory);
 }
 
+/* `len` bytes of one page were written, which has a mark of `marks`. */
+static void tell_written(struct memory *memory, struct mem_block *block, u64 offset, u64 len, u8 marks)
+{
+    u64 page = offset >> PAGE_SHIFT, owners = 0;
+
+    if (marks & PAGE_CODE &&
+        __atomic_load_n(&block->code_pieces[page], __ATOMIC_SEQ_CST) & code_pieces(offset, len))
+        owners = __atomic_load_n(&block->code_owners[page], __ATOMIC_SEQ_CST);
+    for (size_t i = 0; i < memory->nlisteners; i++) {
+        const struct mem_listener *listener = &memory->listeners[i];
+        u8 its = (u8)((marks & PAGE_TABLE) | (owners >> listener->owner & 1 ? PAGE_CODE : 0));
+
+        if (its)
+            listener->written(listener->opaque, block, offset, len, its);
+    }
+}
+
 void memory_written(struct memory *memory, struct mem_block *block, u64 offset, u64 len)
 {
+    /* Whoever claims a page meanwhile reads the bytes after it has set the mark: one of the two sees the other. */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
     while (len) {
         u64 here = PAGE_SIZE - (offset & ~PAGE_MASK);
         u8 marks = mem_block_marks(block, offset);
@@ -339,11 +404,8 @@ void memory_written(struct memory *memory, struct mem_block *block, u64 offset, 
             here = len;
         if ((marks & PAGE_DIRTY_ALL) != PAGE_DIRTY_ALL)
             mem_block_set_dirty(block, offset);
-        if (marks & (PAGE_CODE | PAGE_TABLE)) {
-            for (size_t i = 0; i < memory->nlisteners; i++)
-                memory->listeners[i].written(memory->listeners[i].opaque, block, offset, here,
-                                             marks & (PAGE_CODE | PAGE_TABLE));
-        }
+        if (marks & (PAGE_CODE | PAGE_TABLE))
+            tell_written(memory, block, offset, here, marks);
         offset += here;
         len -= here;
     }

@@ -9,6 +9,7 @@
 #ifndef MACHINE_MEMORY_H
 #define MACHINE_MEMORY_H
 
+#include <pthread.h>
 #include <sys/uio.h>
 
 #include "base/error.h"
@@ -29,7 +30,12 @@ enum {
     PAGE_DIRTY_SNAPSHOT = 1 << 3,
     PAGE_DIRTY_DISPLAY = 1 << 4,
     PAGE_DIRTY_ALL = PAGE_DIRTY_MIGRATION | PAGE_DIRTY_SNAPSHOT | PAGE_DIRTY_DISPLAY,
+    PAGE_DIRECT =
+        1 << 5, /* some engine may store to the page directly: whoever marks it has to tell them first */
 };
+
+/* What PAGE_CODE is about is kept by pieces of a page, a bit of a word each. */
+enum { CODE_PIECE_SHIFT = PAGE_SHIFT - 6 };
 
 /* Host memory that the guest sees: RAM (one block, a memfd) or a ROM. */
 struct mem_block {
@@ -38,7 +44,9 @@ struct mem_block {
     u64 size; /* multiple of PAGE_SIZE */
     int fd;   /* memfd */
     bool readonly;
-    u8 *marks; /* PAGE_* of each page; set and cleared with atomic OR and AND */
+    u8 *marks;        /* PAGE_* of each page; set and cleared with atomic OR and AND */
+    u64 *code_pieces; /* of each page: what translations were made from; may have bits too many */
+    u64 *code_owners; /* of each page: whose (mem_listener.owner, a bit each) */
 };
 
 enum mem_kind { MEM_RAM, MEM_ROM, MEM_IO };
@@ -74,7 +82,8 @@ struct memory;
 /* Who must hear of writes to marked pages, and of changes of the map: the engines. Called with the device lock held or on
    the thread of the vCPU that wrote. */
 struct mem_listener {
-    /* Bytes [offset, offset+len) of `block` were written; the page has a mark of `marks` (PAGE_CODE, PAGE_TABLE). */
+    /* Bytes [offset, offset+len) of a page of `block` were written; `marks`: PAGE_CODE when they meet the code pieces of a
+       page that this listener has claimed, PAGE_TABLE when the page has that mark. */
     void (*written)(void *opaque, struct mem_block *block, u64 offset, u64 len, unsigned marks);
     /* The page at `offset` of `block` got a mark, or lost a dirty mark, so that stores to it must take the slow path again:
        drop cached permission to store to it directly. Called on every listener, the engine that marks included. */
@@ -82,6 +91,7 @@ struct mem_listener {
     /* Forget every cached translation from guest-physical to host. */
     void (*remapped)(void *opaque);
     void *opaque;
+    unsigned owner; /* its bit of code_owners, 0..63: the vCPU's index */
 };
 enum { MEM_LISTENERS = 130 };
 
@@ -94,6 +104,7 @@ struct memory {
     size_t nblocks;              // not saved: wiring
     struct mem_listener listeners[MEM_LISTENERS]; // not saved: wiring
     size_t nlisteners;                            // not saved: wiring
+    pthread_mutex_t code_lock;                    // not saved: guards code_owners and PAGE_CODE together
     u64 a20_mask; /* ~0, or ~(1 << 20) while A20 is off. All CPU accesses are masked with it by the engine */
     bool
         track_page_tables; // not saved: a choice of the configuration; deterministic mode: engines set PAGE_TABLE
@@ -131,12 +142,30 @@ static inline u8 mem_block_marks(const struct mem_block *block, u64 offset)
 {
     return __atomic_load_n(&block->marks[offset >> PAGE_SHIFT], __ATOMIC_RELAXED);
 }
-/* Set PAGE_CODE or PAGE_TABLE on the page at `offset` and, if that is new, tell every listener (`protect`). */
+/* Set PAGE_TABLE on the page at `offset`: stores to it are heard of from now on. */
 void memory_protect(struct memory *memory, struct mem_block *block, u64 offset, u8 marks);
-/* Clear PAGE_CODE or PAGE_TABLE: nothing is derived from the page any more. */
+/* Clear PAGE_TABLE: nothing is derived from the page any more. */
 void mem_block_unmark(struct mem_block *block, u64 offset, u8 marks);
-/* Set all dirty marks of the page: what an engine does before it lets stores go to the page directly. */
+/*
+ * Translations of a page. `owner` claims it before it reads the first byte: from then on nobody stores to the page directly.
+ * Each translation adds the pieces that it was made from (code_pieces) and then looks whether the bytes are still what it
+ * has read: a later store is told to the owner. The owner gives the page back when it has no translation of it left.
+ */
+void memory_claim_code(struct memory *memory, struct mem_block *block, u64 offset, unsigned owner);
+void memory_release_code(struct memory *memory, struct mem_block *block, u64 offset, unsigned owner);
+void mem_block_add_code(struct mem_block *block, u64 offset, u64 pieces);
+/* The pieces of `len` bytes (at least one) at `offset`, which lie in one page. */
+static inline u64 code_pieces(u64 offset, u64 len)
+{
+    u64 first = (offset & ~PAGE_MASK) >> CODE_PIECE_SHIFT,
+        last = ((offset & ~PAGE_MASK) + len - 1) >> CODE_PIECE_SHIFT;
+
+    return (~0ull >> (63 - (last - first))) << first;
+}
+/* Set all dirty marks of the page. */
 void mem_block_set_dirty(struct mem_block *block, u64 offset);
+/* The same, before stores go to the page directly. false: they must not, the page has PAGE_CODE or PAGE_TABLE. */
+bool mem_block_open(struct mem_block *block, u64 offset);
 /* Copy one client's dirty log (a byte a page, non-zero = dirty) to `log` and clear it; listeners get `remapped`. VM parked. */
 void memory_take_dirty(struct memory *memory, struct mem_block *block, u8 dirty_mark, u8 *log);
 

@@ -232,16 +232,66 @@ static void test_region_at_the_end_of_all_addresses(void **state)
     }
 }
 
+/* As an engine that translates [offset, offset + len). */
+static void claim(struct bench *bench, u64 offset, u64 len)
+{
+    memory_claim_code(&bench->memory, bench->ram_block, offset, 0);
+    mem_block_add_code(bench->ram_block, offset, code_pieces(offset, len));
+}
+
+static void test_only_pages_that_are_stored_to_directly_are_closed(void **state)
+{
+    struct bench *bench = *state;
+
+    claim(bench, 0x1000, 1);
+    assert_int_equal(bench->protects, 0);
+    assert_false(mem_block_open(bench->ram_block, 0x1000));
+    assert_true(mem_block_open(bench->ram_block, 0x2000));
+    claim(bench, 0x2000, 1);
+    assert_int_equal(bench->protects, 1);
+    assert_false(mem_block_open(bench->ram_block, 0x2000));
+    assert_true(mem_block_open(bench->ram_block, 0x3000));
+    memory_protect(&bench->memory, bench->ram_block, 0x3000, PAGE_TABLE);
+    assert_int_equal(bench->protects, 2);
+    memory_release_code(&bench->memory, bench->ram_block, 0x1000, 0);
+    assert_true(mem_block_open(bench->ram_block, 0x1000));
+}
+
+static void test_only_owners_of_code_hear_of_stores_to_it(void **state)
+{
+    struct bench *bench = *state;
+
+    memory_claim_code(&bench->memory, bench->ram_block, 0x1000, 1);
+    mem_block_add_code(bench->ram_block, 0x1000, code_pieces(0x1100, 0x41));
+    memory_write(&bench->memory, 0x1100, 1, 5);
+    assert_string_equal(bench->told, "");
+    claim(bench, 0x1fff, 1);
+    memory_write(&bench->memory, 0x10ff, 1, 5);
+    memory_write(&bench->memory, 0x1180, 1, 5);
+    assert_string_equal(bench->told, "");
+    memory_write(&bench->memory, 0x10ff, 2, 5);
+    memory_write(&bench->memory, 0x117f, 1, 5);
+    memory_write(&bench->memory, 0x1fc0, 1, 5);
+    assert_string_equal(bench->told, "10ff+2 117f+1 1fc0+1 ");
+    /* What is left of the other owner's keeps the mark, and is told to nobody else. */
+    bench->told[0] = 0;
+    memory_release_code(&bench->memory, bench->ram_block, 0x1000, 0);
+    memory_write(&bench->memory, 0x1100, 1, 5);
+    assert_string_equal(bench->told, "");
+    assert_true(mem_block_marks(bench->ram_block, 0x1000) & PAGE_CODE);
+    memory_release_code(&bench->memory, bench->ram_block, 0x1000, 1);
+    assert_false(mem_block_marks(bench->ram_block, 0x1000) & PAGE_CODE);
+    assert_int_equal(bench->ram_block->code_pieces[1], 0);
+}
+
 static void test_writes_set_dirty_marks_and_kill_translations(void **state)
 {
     struct bench *bench = *state;
     u8 log[16];
     u8 bytes[0x1804] = {1};
 
-    memory_protect(&bench->memory, bench->ram_block, 0x1234, PAGE_CODE);
-    memory_protect(&bench->memory, bench->ram_block, 0x1000, PAGE_CODE);
+    claim(bench, 0x1000, 0x1000);
     memory_protect(&bench->memory, bench->ram_block, 0x3000, PAGE_TABLE);
-    assert_int_equal(bench->protects, 2);
     memory_write(&bench->memory, 0x1ffe, 2, 5);
     assert_string_equal(bench->told, "1ffe+2 ");
     memory_write(&bench->memory, 0x2000, 2, 5);
@@ -250,7 +300,7 @@ static void test_writes_set_dirty_marks_and_kill_translations(void **state)
     /* A long write tells of each marked page its own part. */
     assert_true(dma_write(&bench->memory, 0x1ffc, bytes, sizeof(bytes)));
     assert_string_equal(bench->told, "1ffc+4 3000+800 ");
-    mem_block_unmark(bench->ram_block, 0x1000, PAGE_CODE);
+    memory_release_code(&bench->memory, bench->ram_block, 0x1000, 0);
     bench->told[0] = 0;
     memory_write(&bench->memory, 0x1000, 1, 5);
     assert_string_equal(bench->told, "");
@@ -333,7 +383,7 @@ static void test_dma_map(void **state)
     assert_int_equal(mapped, 0x1000);
 
     /* Completion dirties and tells. */
-    memory_protect(&bench->memory, bench->ram_block, 0xf000, PAGE_CODE);
+    claim(bench, 0xf000, 0x1000);
     dma_complete(&bench->memory, 0xf800, 0x1000);
     assert_string_equal(bench->told, "f800+800 ");
 }
@@ -395,6 +445,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_reads_and_writes_have_owners_of_their_own, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_priorities, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_region_at_the_end_of_all_addresses, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_only_pages_that_are_stored_to_directly_are_closed, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_only_owners_of_code_hear_of_stores_to_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_writes_set_dirty_marks_and_kill_translations, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_dma_never_enters_a_device, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_dma_at_odd_places, set_up, tear_down),

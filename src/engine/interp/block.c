@@ -2,8 +2,8 @@
  * The block cache.
  *
  * A block is found by where its bytes lie in host memory, its RIP, its CS and the mode it was decoded for; so it outlives
- * every change of mappings. It dies when its bytes are written: pages with blocks carry PAGE_CODE, so that stores to them
- * come here (through memory_written), and a bitmap of 64-byte pieces per page tells code from data that shares its page.
+ * every change of mappings. It dies when its bytes are written: pages with blocks are claimed (memory_claim_code), so that
+ * stores to them come here, and a bitmap of 64-byte pieces per page tells code from data that shares its page.
  *
  * A dead block may still be running, linked to, or in a jump table. All its cells get a handler that returns to the loop
  * with the exact state, so nobody has to be found and told. Memory comes from an arena that is emptied as a whole when full.
@@ -24,13 +24,13 @@ enum {
         << 20, /* of cells; a booted Linux stays below it, and pages of it that are never used cost nothing */
     HASH_BITS = 14,
     CODE_PAGES = 1 << 13, /* slots for pages with code; a full table empties the cache */
-    CHUNK_SHIFT = 6,      /* 64 bytes of a page a bit of its bitmap */
     MAX_CUTS = 64,        /* a full table is made anew from what is armed */
 };
 
 struct code_page {
-    u8 *host; /* NULL: free slot */
-    u64 chunks;
+    u8 *host;     /* NULL: free slot */
+    bool claimed; /* there is at least one block, or will be */
+    u64 pieces;   /* of these blocks */
     struct block *first;
     struct mem_block *block;
     u64 offset;
@@ -42,10 +42,9 @@ struct block_cache {
     struct block *hash[1 << HASH_BITS];
     struct code_page pages[CODE_PAGES];
     unsigned npages;
-    unsigned users;
     u64 cuts[MAX_CUTS]; /* linear addresses of execute breakpoints (block_cut) */
     unsigned ncuts;
-    struct vm *vm;
+    struct interp *c;
     const struct interp_row *rows[OP_COUNT];
 };
 
@@ -74,13 +73,6 @@ static struct code_page *page_slot(struct block_cache *cache, const u8 *host)
     return &cache->pages[n % CODE_PAGES];
 }
 
-static u64 chunk_mask(u64 offset, u64 len)
-{
-    unsigned first = (unsigned)(offset >> CHUNK_SHIFT), last = (unsigned)((offset + len - 1) >> CHUNK_SHIFT);
-
-    return (~0ull >> (63 - (last - first))) << first;
-}
-
 static unsigned block_side(const struct block *b, const u8 *host)
 {
     return b->page == (u64)(uintptr_t)host ? 0 : 1;
@@ -106,22 +98,50 @@ static void block_kill(struct interp *c, struct block *b)
         c->tier->block_killed(c, b);
 }
 
-static void page_enter(struct block_cache *cache, struct interp *c, struct block *b, u8 *host,
-                       struct mem_block *mem, u64 offset)
+/* Claim the page that `byte` is in. false: it was claimed already; otherwise the world may have changed meanwhile, and the
+   caller has to begin anew. */
+static bool page_claim(struct interp *c, const u8 *byte, struct mem_block *mem, u64 offset)
+{
+    u8 *host = (u8 *)((uintptr_t)byte & PAGE_MASK);
+    struct code_page *p = page_slot(c->blocks, host);
+
+    if (p->claimed)
+        return false;
+    if (!p->host) {
+        *p = (struct code_page){.host = host, .block = mem, .offset = offset & PAGE_MASK};
+        c->blocks->npages++;
+    }
+    p->claimed = true;
+    memory_claim_code(c->memory, mem, offset, c->vcpu->index);
+    return true;
+}
+
+static void page_release(struct block_cache *cache, struct code_page *p)
+{
+    if (p->claimed)
+        memory_release_code(cache->c->memory, p->block, p->offset, cache->c->vcpu->index);
+    p->claimed = false;
+}
+
+static void page_enter(struct block_cache *cache, struct block *b, const u8 *host)
 {
     struct code_page *p = page_slot(cache, host);
     u64 start, len;
 
-    if (!p->host) {
-        *p = (struct code_page){.host = host, .block = mem, .offset = offset};
-        cache->npages++;
-    }
     block_span(b, host, &start, &len);
     b->page_next[block_side(b, host)] = p->first;
     p->first = b;
-    p->chunks |= chunk_mask(start, len);
-    if (!(mem_block_marks(mem, offset) & PAGE_CODE))
-        memory_protect(c->memory, mem, offset, PAGE_CODE);
+    p->pieces |= code_pieces(start, len);
+}
+
+/* Announce what the block was made from in this page. */
+static void page_announce(struct block_cache *cache, const struct block *b, const u8 *host)
+{
+    const struct code_page *p = page_slot(cache, host);
+    u64 start, len;
+
+    block_span(b, host, &start, &len);
+    mem_block_add_code(p->block, p->offset, code_pieces(start, len));
 }
 
 /* `len` bytes at `offset` of a page were written. */
@@ -131,9 +151,9 @@ static void page_written(struct block_cache *cache, struct interp *c, u8 *host, 
     struct block **at;
     u64 start, n;
 
-    if (!p->host || !(p->chunks & chunk_mask(offset, len)))
+    if (!p->host || !(p->pieces & code_pieces(offset, len)))
         return;
-    p->chunks = 0;
+    p->pieces = 0;
     for (at = &p->first; *at;) {
         struct block *b = *at;
 
@@ -144,85 +164,59 @@ static void page_written(struct block_cache *cache, struct interp *c, u8 *host, 
             *at = b->page_next[block_side(b, host)];
             continue;
         }
-        p->chunks |= chunk_mask(start, n);
+        p->pieces |= code_pieces(start, n);
         at = &b->page_next[block_side(b, host)];
     }
     if (!p->first)
-        mem_block_unmark(p->block, p->offset, PAGE_CODE);
+        page_release(cache, p);
+}
+
+static void release_pages(struct block_cache *cache)
+{
+    for (unsigned n = 0; n < CODE_PAGES; n++)
+        page_release(cache, &cache->pages[n]);
 }
 
 static void cache_flush(struct block_cache *cache, struct interp *c)
 {
     c->counters.cache_flushes++;
-    for (unsigned n = 0; n < CODE_PAGES; n++)
-        if (cache->pages[n].host)
-            mem_block_unmark(cache->pages[n].block, cache->pages[n].offset, PAGE_CODE);
+    release_pages(cache);
     memset(cache->pages, 0, sizeof(cache->pages));
     memset(cache->hash, 0, sizeof(cache->hash));
     cache->npages = 0;
     cache->used = 0;
     if (c->tier)
         c->tier->blocks_dropped(c);
-    for (unsigned n = 0; n < cache->vm->nvcpus; n++)
-        if (cache->vm->vcpus[n] && cache->vm->vcpus[n]->engine_vcpu) {
-            struct interp *other = vcpu_interp(cache->vm->vcpus[n]);
-
-            other->generation++;
-            other->link_from = NULL;
-        }
+    c->generation++;
+    c->link_from = NULL;
 }
 
 /* ---- memory listener ---- */
 
-static void for_each_interp(struct block_cache *cache, void (*visit)(struct interp *c, void *opaque),
-                            void *opaque)
-{
-    for (unsigned n = 0; n < cache->vm->nvcpus; n++)
-        if (cache->vm->vcpus[n] && cache->vm->vcpus[n]->engine_vcpu)
-            visit(vcpu_interp(cache->vm->vcpus[n]), opaque);
-}
-
-static void visit_flush(struct interp *c, void *opaque)
-{
-    interp_tlb_flush(c, false);
-}
-
 static void on_written(void *opaque, struct mem_block *block, u64 offset, u64 len, unsigned marks)
 {
     struct block_cache *cache = opaque;
-    struct interp *c = vcpu_interp(cache->vm->vcpus[0]);
 
     if (marks & PAGE_TABLE) {
         mem_block_unmark(block, offset, PAGE_TABLE);
-        for_each_interp(cache, visit_flush, NULL);
+        interp_tlb_flush(cache->c, false);
     }
-    while (len && (marks & PAGE_CODE)) {
-        u64 in_page = offset & ~PAGE_MASK, n = PAGE_SIZE - in_page < len ? PAGE_SIZE - in_page : len;
-
-        page_written(cache, c, block->host + (offset & PAGE_MASK), in_page, n);
-        offset += n;
-        len -= n;
-    }
+    if (marks & PAGE_CODE)
+        page_written(cache, cache->c, block->host + (offset & PAGE_MASK), offset & ~PAGE_MASK, len);
 }
 
-struct protect {
-    struct mem_block *block;
-    u64 offset;
-};
-static void visit_protect(struct interp *c, void *opaque)
-{
-    const struct protect *p = opaque;
-
-    interp_tlb_protect(c, p->block, p->offset);
-}
 static void on_protect(void *opaque, struct mem_block *block, u64 offset)
 {
-    for_each_interp(opaque, visit_protect, &(struct protect){block, offset});
+    struct block_cache *cache = opaque;
+
+    interp_tlb_protect(cache->c, block, offset);
 }
 
 static void on_remapped(void *opaque)
 {
-    for_each_interp(opaque, visit_flush, NULL);
+    struct block_cache *cache = opaque;
+
+    interp_tlb_flush(cache->c, false);
 }
 
 /* ---- the cache ---- */
@@ -234,50 +228,39 @@ static const struct interp_row *const all_rows[] = {
     interp_avx_int_rows, interp_avx_move_rows, interp_avx_crypto_rows, interp_fma_rows,
 };
 
-struct block_cache *block_cache_get(struct vcpu *vcpu, struct error *err)
+struct block_cache *block_cache_new(struct interp *c, struct error *err)
 {
-    struct block_cache *cache = NULL;
+    struct block_cache *cache = calloc(1, sizeof(*cache));
 
-    /* All vCPUs of a VM have one engine; those before this one have been attached. */
-    for (unsigned n = 0; n < vcpu->vm->nvcpus; n++)
-        if (vcpu->vm->vcpus[n] && vcpu->vm->vcpus[n]->engine_vcpu)
-            cache = vcpu_interp(vcpu->vm->vcpus[n])->blocks;
     if (!cache) {
-        cache = calloc(1, sizeof(*cache));
-        if (!cache) {
-            error_set(err, "no memory on the host for the interpreter's block cache");
-            return NULL;
-        }
-        cache->vm = vcpu->vm;
-        cache->arena = mmap(NULL, ARENA_BYTES, PROT_READ | PROT_WRITE,
-                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        if (cache->arena == MAP_FAILED) {
-            error_set(err, "no memory on the host for the interpreter's block cache");
-            free(cache);
-            return NULL;
-        }
-        for (size_t t = 0; t < ARRAY_SIZE(all_rows); t++)
-            for (const struct interp_row *r = all_rows[t]; r->op != OP_COUNT; r++)
-                cache->rows[r->op] = r;
-        if (memory_add_listener(&vcpu->vm->memory,
-                                &(struct mem_listener){on_written, on_protect, on_remapped, cache}, err)) {
-            munmap(cache->arena, ARENA_BYTES);
-            free(cache);
-            return NULL;
-        }
+        error_set(err, "no memory on the host for the interpreter's block cache");
+        return NULL;
     }
-    cache->users++;
+    cache->c = c;
+    cache->arena =
+        mmap(NULL, ARENA_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (cache->arena == MAP_FAILED) {
+        error_set(err, "no memory on the host for the interpreter's block cache");
+        free(cache);
+        return NULL;
+    }
+    for (size_t t = 0; t < ARRAY_SIZE(all_rows); t++)
+        for (const struct interp_row *r = all_rows[t]; r->op != OP_COUNT; r++)
+            cache->rows[r->op] = r;
+    if (memory_add_listener(
+            c->memory, &(struct mem_listener){on_written, on_protect, on_remapped, cache, c->vcpu->index},
+            err)) {
+        munmap(cache->arena, ARENA_BYTES);
+        free(cache);
+        return NULL;
+    }
     return cache;
 }
 
-void block_cache_put(struct block_cache *cache, struct vcpu *vcpu)
+void block_cache_free(struct block_cache *cache)
 {
-    if (--cache->users)
-        return;
-    for (unsigned n = 0; n < CODE_PAGES; n++)
-        if (cache->pages[n].host)
-            mem_block_unmark(cache->pages[n].block, cache->pages[n].offset, PAGE_CODE);
-    memory_remove_listener(&vcpu->vm->memory, cache);
+    release_pages(cache);
+    memory_remove_listener(cache->c->memory, cache);
     munmap(cache->arena, ARENA_BYTES);
     free(cache);
 }
@@ -306,9 +289,9 @@ static void kill_around(struct interp *c, u64 lin)
                 block_kill(c, b);
 }
 
-static void visit_armed(struct interp *c, void *opaque)
+static void cut_armed(struct interp *c)
 {
-    struct block_cache *cache = opaque;
+    struct block_cache *cache = c->blocks;
     unsigned armed = c->debug.execute & c->debug.enabled;
 
     for (unsigned n = 0; n < 4; n++)
@@ -325,7 +308,7 @@ void block_cut(struct interp *c, u64 lin)
     if (cache->ncuts == MAX_CUTS) {
         cache_flush(cache, c);
         cache->ncuts = 0;
-        for_each_interp(cache, visit_armed, cache);
+        cut_armed(c);
         return;
     }
     cache->cuts[cache->ncuts++] = lin;
@@ -530,6 +513,20 @@ static unsigned fetch_slowly(struct interp *c, const struct block *b, struct cod
     return n;
 }
 
+/* Whether the bytes that the block was made from are still there. */
+static bool same_bytes(const struct block *b, const struct code_at *at, const u8 *bytes)
+{
+    size_t n = b->page2 == BLOCK_NO_PAGE ? b->nbytes : PAGE_SIZE - b->offset;
+
+    return !memcmp(at->host, bytes, n) &&
+           (b->page2 == BLOCK_NO_PAGE || !memcmp((const u8 *)(uintptr_t)b->page2, bytes + n, b->nbytes - n));
+}
+
+/*
+ * Decode a block whose first page is claimed. NULL: its second page was not, begin anew. Other vCPUs may be writing what is
+ * read here: it is read once, and if it is not the same any more when stores begin to be told of, the block is good for one
+ * execution.
+ */
 static struct block *build(struct interp *c, struct code_at *at, u64 cs_base, u32 cs_limit)
 {
     struct block_cache *cache = c->blocks;
@@ -538,12 +535,9 @@ static struct block *build(struct interp *c, struct code_at *at, u64 cs_base, u3
     u64 lin, room, limit_room, page;
     struct x86_insn insn;
     struct block *b;
-    u8 bytes[X86_MAX_INSN];
+    u8 bytes[256];
     bool ended = false;
 
-    if (cache->used + sizeof(struct block) + (BLOCK_MAX_CELLS + 1) * sizeof(struct cell) > ARENA_BYTES ||
-        cache->npages > CODE_PAGES * 3 / 4)
-        cache_flush(cache, c);
     b = (struct block *)(cache->arena + cache->used);
     memset(b, 0, sizeof(*b));
     b->rip = s->rip;
@@ -561,12 +555,14 @@ static struct block *build(struct interp *c, struct code_at *at, u64 cs_base, u3
     if (room > 255 - X86_MAX_INSN)
         room = 255 - X86_MAX_INSN; /* cell.start is a byte */
     b->cut = is_cut(cache, lin);
+    if (at->host)
+        memcpy(bytes, at->host, room);
     while (!ended && at->host && b->ncells < BLOCK_MAX_CELLS) {
         enum x86_decode_result r;
 
         if (b->ncells && is_cut(cache, lin + b->nbytes))
             break;
-        r = x86_decode(&mode, at->host + b->nbytes, room - b->nbytes, &insn);
+        r = x86_decode(&mode, bytes + b->nbytes, room - b->nbytes, &insn);
 
         if (r == X86_DECODE_MORE)
             break;
@@ -586,6 +582,9 @@ static struct block *build(struct interp *c, struct code_at *at, u64 cs_base, u3
         unsigned n = fetch_slowly(c, b, at, limit_room, bytes);
         enum x86_decode_result r = x86_decode(&mode, bytes, n, &insn);
 
+        if (at->host && at->mem2 &&
+            page_claim(c, at->mem2->host + at->mem_offset2, at->mem2, at->mem_offset2))
+            return NULL;
         if (r == X86_DECODE_OK)
             fill_cell(c, &insn, b, 0, &b->cells[0]);
         else
@@ -602,14 +601,21 @@ static struct block *build(struct interp *c, struct code_at *at, u64 cs_base, u3
     /* From I/O, or from two ends of one page, which the page's list of blocks cannot tell: never found again. */
     if (!at->host || b->page2 == page)
         return b;
-    cache->used += sizeof(struct block) + (b->ncells + 1u) * sizeof(struct cell);
     b->offset = (u32)(lin & ~PAGE_MASK);
     b->page = page;
+    page_announce(cache, b, (u8 *)(uintptr_t)b->page);
+    if (b->page2 != BLOCK_NO_PAGE)
+        page_announce(cache, b, (u8 *)(uintptr_t)b->page2);
+    if (!same_bytes(b, at, bytes)) {
+        b->page = b->page2 = BLOCK_NO_PAGE;
+        return b;
+    }
+    cache->used += sizeof(struct block) + (b->ncells + 1u) * sizeof(struct cell);
     if (c->tier)
         b->cells[0].fn = c->tier->first;
-    page_enter(cache, c, b, (u8 *)(uintptr_t)b->page, at->mem, at->mem_offset);
+    page_enter(cache, b, (u8 *)(uintptr_t)b->page);
     if (b->page2 != BLOCK_NO_PAGE)
-        page_enter(cache, c, b, (u8 *)(uintptr_t)b->page2, at->mem2, at->mem_offset2);
+        page_enter(cache, b, (u8 *)(uintptr_t)b->page2);
     c->counters.blocks_built++;
     return b;
 }
@@ -635,6 +641,13 @@ static bool second_page_matches(struct interp *c, const struct block *b)
     return host && ((u64)(uintptr_t)host & PAGE_MASK) == b->page2;
 }
 
+/* No room for another block, or for the two pages that it may lie in. */
+static bool cache_full(const struct block_cache *cache)
+{
+    return cache->used + sizeof(struct block) + (BLOCK_MAX_CELLS + 1) * sizeof(struct cell) > ARENA_BYTES ||
+           cache->npages > CODE_PAGES * 3 / 4;
+}
+
 struct block *block_lookup(struct interp *c)
 {
     const struct vcpu_state *s = c->state;
@@ -642,14 +655,14 @@ struct block *block_lookup(struct interp *c)
     u64 cs_base = code64 ? 0 : s->seg[SEG_CS].base, rip = s->rip;
     u32 cs_limit = code64 ? 0 : s->seg[SEG_CS].limit;
     struct jump_entry *j = jump_slot(c, rip);
-    struct code_at at = {0};
+    struct code_at at;
     struct block *b, **link;
     unsigned h;
 
     if (j->rip == rip && j->generation == c->generation && j->block->mode == c->mode &&
         j->block->cs_base == cs_base && j->block->cs_limit == cs_limit)
         return j->block;
-    if (c->tier && c->tier->wants_drop(c))
+    if ((c->tier && c->tier->wants_drop(c)) || cache_full(c->blocks))
         cache_flush(c->blocks, c);
     c->counters.lookups++;
     if (!code64 && rip >> 32) { /* EIP goes on at 0 (SDM 3B 22.33) */
@@ -658,6 +671,8 @@ struct block *block_lookup(struct interp *c)
     }
     if (!code64 && rip > cs_limit)
         interp_fault(c, NULL, VEC_GP, 0);
+again:
+    at = (struct code_at){0};
     at.host = fetch_host(c, code_linear(c->mode, cs_base, rip), &at.mem, &at.mem_offset);
     h = hash_of(at.host, rip);
     for (link = &c->blocks->hash[h]; (b = *link); link = &b->hash_next) {
@@ -669,7 +684,11 @@ struct block *block_lookup(struct interp *c)
             break;
     }
     if (!b) {
+        if (at.host && page_claim(c, at.host, at.mem, at.mem_offset))
+            goto again;
         b = build(c, &at, cs_base, cs_limit);
+        if (!b)
+            goto again;
         if (b->page == BLOCK_NO_PAGE)
             return b;
         b->hash_next = c->blocks->hash[h];

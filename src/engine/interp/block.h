@@ -1,15 +1,15 @@
 /*
- * From guest bytes to blocks of cells, and when a block dies. One cache a VM, shared by its vCPUs (they run in turn on one
- * thread); what depends on a vCPU's mappings (links across pages, the jump table) is not in it.
+ * From guest bytes to blocks of cells, and when a block dies. Each vCPU has a cache of its own, which no other one touches
+ * while it runs (docs/decisions/0005).
  */
 #ifndef ENGINE_INTERP_BLOCK_H
 #define ENGINE_INTERP_BLOCK_H
 
 #include "engine/interp/interp.h"
 
-/* Get the VM's cache, making it when this is the first vCPU. NULL with `err` when the host has no memory. */
-struct block_cache *block_cache_get(struct vcpu *vcpu, struct error *err);
-void block_cache_put(struct block_cache *cache, struct vcpu *vcpu);
+/* NULL with `err` when the host has no memory. */
+struct block_cache *block_cache_new(struct interp *c, struct error *err);
+void block_cache_free(struct block_cache *cache);
 
 /* The block for the next instruction (s->rip, c->mode), decoded if it is not cached. Raises what the fetch raises. Called
    from the loop only: it may throw every block away. */

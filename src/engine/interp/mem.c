@@ -376,10 +376,8 @@ static void tlb_open_write(struct interp *c, struct tlb_entry *e, u64 page, cons
     if (unlikely(c->debug.access) && interp_debug_page(c, page))
         return;
     offset = phys - r->start + r->write_offset;
-    mem_block_set_dirty(r->write_block, offset);
-    if (mem_block_marks(r->write_block, offset) & (PAGE_CODE | PAGE_TABLE))
-        return;
-    e->tag_write = page;
+    if (mem_block_open(r->write_block, offset))
+        e->tag_write = page;
 }
 
 /* The entry for an access that was allowed; `scratch` when it must not stay cached. Raises #PF and canonical faults. */

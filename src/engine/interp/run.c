@@ -492,7 +492,7 @@ int interp_attach_tier(struct vcpu *vcpu, size_t size, const struct interp_tier 
     for (struct tlb_entry *e = c->tlbs[TLB_CHECKED]; e < c->tlbs[TLB_CHECKED] + TLB_ENTRIES; e++)
         e->tag_read = e->tag_write = TLB_INVALID;
     c->tlb_used = true;
-    c->blocks = block_cache_get(vcpu, err);
+    c->blocks = block_cache_new(c, err);
     if (!c->blocks) {
         free(c);
         return -1;
@@ -513,7 +513,7 @@ static void interp_detach(struct vcpu *vcpu)
 {
     struct interp *c = vcpu_interp(vcpu);
 
-    block_cache_put(c->blocks, vcpu);
+    block_cache_free(c->blocks);
     vcpu->engine_vcpu = NULL;
     free(c);
 }

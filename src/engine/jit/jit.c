@@ -14,7 +14,7 @@
 #include "engine/interp/mem.h"
 #include "engine/jit/engine.h"
 
-enum { DEFAULT_CACHE = 64 << 20, DEFAULT_THRESHOLD = 20 };
+enum { DEFAULT_CACHE = 64 << 20, MIN_CACHE = 64 << 10, DEFAULT_THRESHOLD = 20 };
 
 /* ---- TLB ---- */
 
@@ -180,24 +180,23 @@ static const struct interp_tier jit_tier = {
 
 static void code_cache_put(struct code_cache *code)
 {
-    if (--code->users)
-        return;
     perf_map_close(code->perf);
     free(code->forms);
     code_cache_free(code);
 }
 
+/* Each vCPU's part of what the VM may have; enough for the stubs and some blocks, whatever that is. */
+static size_t code_cache_share(const struct vm *vm)
+{
+    u64 all = vm->config.jit_cache ? vm->config.jit_cache : DEFAULT_CACHE, share = all / vm->nvcpus;
+
+    return align_up(share < MIN_CACHE ? MIN_CACHE : share, PAGE_SIZE);
+}
+
 static struct code_cache *code_cache_get(struct vcpu *vcpu, struct error *err)
 {
-    struct code_cache *code;
+    struct code_cache *code = code_cache_new(code_cache_share(vcpu->vm), err);
 
-    for (unsigned n = 0; n < vcpu->vm->nvcpus; n++)
-        if (vcpu->vm->vcpus[n] != vcpu && vcpu->vm->vcpus[n]->engine_vcpu) {
-            code = jit_of(vcpu_interp(vcpu->vm->vcpus[n]))->code;
-            code->users++;
-            return code;
-        }
-    code = code_cache_new(vcpu->vm->config.jit_cache ? vcpu->vm->config.jit_cache : DEFAULT_CACHE, err);
     if (!code)
         return NULL;
     code->forms = calloc(OP_COUNT, sizeof(*code->forms));
@@ -208,7 +207,6 @@ static struct code_cache *code_cache_get(struct vcpu *vcpu, struct error *err)
     }
     jit_forms_init(code->forms);
     jit_make_stubs(code);
-    code->users = 1;
     if (vcpu->vm->config.jit_perf_map) {
         code->perf = perf_map_open(err);
         if (!code->perf) {

@@ -80,12 +80,11 @@ static inline struct jit_tlb_entry *jit_tlb_slot(struct jit_tlb_entry *set, u64 
 
 /* ---- code.c ---- */
 
-/* The code memory of a VM, shared by its vCPUs. Written through `rw`, executed at `rx`; the same memory. */
+/* The code memory of a vCPU. Written through `rw`, executed at `rx`; the same memory. */
 struct code_cache {
     u8 *rw, *rx;
     size_t size, used, stubs_end;
-    bool full; /* a translation did not fit any more: the loop shall drop all blocks */
-    unsigned users;
+    bool full;              /* a translation did not fit any more: the loop shall drop all blocks */
     struct jit_form *forms; /* of every row */
     struct perf_map *perf;  /* NULL without --jit-perf-map */
     struct {

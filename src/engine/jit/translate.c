@@ -10,6 +10,7 @@
  * flags, before the next instruction that writes them all. Translating an address destroys them.
  */
 #include <stddef.h>
+#include <string.h>
 
 #include "engine/jit/emit.h"
 #include "engine/jit/jit.h"
@@ -784,9 +785,10 @@ static bool translate_cell(struct translation *t)
     unsigned fixes = t->nfixes;
     struct held held = t->held;
 
-    t->bytes = (const u8 *)(uintptr_t)(t->b->page + t->b->offset) + cell->start;
-    if (x86_decode(&mode, t->bytes, X86_MAX_INSN, &t->insn) == X86_DECODE_OK && ordinary(t, cell, fn) &&
-        t->insn.length == cell->len && (!t->insn.is_mem || t->insn.address_size == 8)) {
+    t->bytes = t->code + cell->start;
+    if (x86_decode(&mode, t->bytes, t->b->nbytes - cell->start, &t->insn) == X86_DECODE_OK &&
+        ordinary(t, cell, fn) && t->insn.length == cell->len &&
+        (!t->insn.is_mem || t->insn.address_size == 8)) {
         t->info = &x86_ops[t->insn.op];
         t->form = &t->j->code->forms[t->insn.op];
         if (t->form->kind != JIT_NONE && translators[t->form->kind](t))
@@ -896,6 +898,7 @@ static bool translate_block(struct jit_vcpu *j, struct block *b)
     emit8(&t.e, 0x90);
     entry = t.e.p;
     jit_emit_checks(&t.e, b->ncells, leave_at);
+    memcpy(t.code, (const void *)(uintptr_t)(b->page + b->offset), b->nbytes);
 
     for (t.cell = 0; t.cell < b->ncells && !ended; t.cell++) {
         t.cell_at[t.cell] = t.e.p;

@@ -49,6 +49,7 @@ struct translation {
     struct x86_insn insn;
     const struct x86_op_info *info;
     const struct jit_form *form;
+    u8 code[256]; /* of the block: another vCPU may be writing it, so it is read once */
     const u8 *bytes;
     struct held held;
     bool failed;
