@@ -837,6 +837,35 @@ static void process_contexts(void)
     write_cr3((ulong)other_pml4 | 2);
     write_cr3((ulong)pml4 | 1);
     expect_trap(run(&c), FAULT(PF, ERROR_U), "MOV to CR3 drops its PCID");
+    /* More PCIDs than a TLB may have room for; what an address leads to when it is executed; and back again. */
+    map_all(0, 0);
+    memcpy((void *)FRAME, "\xb8\x11\x11\0\0\xc3", 6); /* mov eax, 0x1111; ret */
+    memcpy((void *)(FRAME + 0x1000), "\xb8\x22\x22\0\0\xc3", 6);
+    c = user_context(CODE64("call rbx"));
+    c.bx = ADDRESS;
+    for (unsigned turn = 0; turn < 60; turn++) {
+        unsigned pcid = 1 + turn % 20;
+
+        write_cr3(((ulong)(pcid & 1 ? pml4 : other_pml4) | pcid) | (turn > 20 ? no_flush : 0));
+        const struct trap *trap = run(&c);
+        expect_trap(trap, END, "PCID %u executes", pcid);
+        expect_equal(trap->at.ax, pcid & 1 ? 0x1111 : 0x2222, "PCID %u has its own code", pcid);
+    }
+    /* INVLPG takes a global page from all PCIDs. */
+    map_all(0, G);
+    other_walk[0][ADDRESS >> 12 & 511] = FRAME | RIGHTS | G;
+    c = user_context(read);
+    c.bx = ADDRESS;
+    for (unsigned pcid = 1; pcid <= 2; pcid++) {
+        write_cr3((ulong)(pcid == 2 ? other_pml4 : pml4) | pcid);
+        invlpg(ADDRESS);
+        expect_trap(run(&c), END, "global page of PCID %u", pcid);
+    }
+    set_level(0, 0, 0);
+    other_walk[0][ADDRESS >> 12 & 511] = 0;
+    invlpg(ADDRESS);
+    write_cr3((ulong)pml4 | 1 | no_flush);
+    expect_trap(run(&c), FAULT(PF, ERROR_U), "INVLPG of a global page, in another PCID");
     if (cpu_has(CPU_INVPCID)) {
         const struct {
             ulong type;

@@ -52,7 +52,8 @@ enum {
     CR0_NW = 1 << 29,
     CR0_CD = 1 << 30,
 };
-#define CR0_PG (1u << 31)
+#define CR0_PG   (1u << 31)
+#define CR3_PCID 0xfffu /* with CR4.PCIDE */
 enum {
     CR4_VME = 1 << 0,
     CR4_PVI = 1 << 1,

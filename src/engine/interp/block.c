@@ -187,7 +187,7 @@ static void cache_flush(struct block_cache *cache, struct interp *c)
     cache->used = 0;
     if (c->tier)
         c->tier->blocks_dropped(c);
-    c->generation++;
+    interp_forget_ways(c);
     c->link_from = NULL;
 }
 
@@ -199,7 +199,7 @@ static void on_written(void *opaque, struct mem_block *block, u64 offset, u64 le
 
     if (marks & PAGE_TABLE) {
         mem_block_unmark(block, offset, PAGE_TABLE);
-        interp_tlb_flush(cache->c, false);
+        interp_tlb_flush(cache->c);
     }
     if (marks & PAGE_CODE)
         page_written(cache, cache->c, block->host + (offset & PAGE_MASK), offset & ~PAGE_MASK, len);
@@ -216,7 +216,7 @@ static void on_remapped(void *opaque)
 {
     struct block_cache *cache = opaque;
 
-    interp_tlb_flush(cache->c, false);
+    interp_tlb_flush(cache->c);
 }
 
 /* ---- the cache ---- */
@@ -659,7 +659,7 @@ struct block *block_lookup(struct interp *c)
     struct block *b, **link;
     unsigned h;
 
-    if (j->rip == rip && j->generation == c->generation && j->block->mode == c->mode &&
+    if (j->rip == rip && j->generation == c->generation[rip >> 63] && j->block->mode == c->mode &&
         j->block->cs_base == cs_base && j->block->cs_limit == cs_limit)
         return j->block;
     if ((c->tier && c->tier->wants_drop(c)) || cache_full(c->blocks))
@@ -695,7 +695,7 @@ again:
         c->blocks->hash[h] = b;
     }
     if (!b->cut)
-        *j = (struct jump_entry){rip, b, c->generation};
+        *j = (struct jump_entry){rip, b, c->generation[rip >> 63]};
     return b;
 }
 

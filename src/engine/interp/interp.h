@@ -182,6 +182,24 @@ enum { TLB_USER, TLB_SUPER, TLB_SUPER_AC, TLB_COUNT };
    TLB_USER's entries. */
 enum { TLB_CHECKED = TLB_COUNT };
 
+/*
+ * What the TLB holds of one address space. MOV to CR3 with a PCID goes from one to another, and finds what it has left there
+ * (SDM 3A 4.10.1). Translations of global pages are in each space that has used them.
+ */
+enum { TLB_SPACES = 8, TLB_LOCALS = 192 };
+struct tlb_space {
+    struct tlb_entry tlbs[TLB_COUNT + 1][TLB_ENTRIES]; /* and TLB_CHECKED */
+    u64 cr3;                                           /* its tables and its PCID */
+    u64 generation;                                    /* interp.generation[0] while it is the current one */
+    u64 turn;                                          /* interp.tlb_turn when it last was */
+    bool used;             /* false: whatever is in it, it is to be emptied before anything is looked for */
+    bool closed;           /* when it is current again, all stores take the slow path first */
+    bool upper_local;      /* something not global was filled in the upper half of the addresses */
+    u8 filled;             /* which tables are not empty, a bit each */
+    u16 nlocal[TLB_COUNT]; /* how many of these there are; TLB_LOCALS + 1: more than fit */
+    u16 local[TLB_COUNT][TLB_LOCALS]; /* slots that were filled with what is not global */
+};
+
 struct jump_entry {
     u64 rip;
     struct block *block;
@@ -247,18 +265,25 @@ struct interp {
     bool yield;           /* PAUSE was executed and other vCPUs wait for their turn */
     struct cell *patched; /* whose handler is interp_op_leave for the moment, instead of patched_fn */
     interp_fn *patched_fn;
-    u8 attention;           /* ATTENTION_*: what the loop looks at before every way to a block */
-    bool traced;            /* and has seen the next one */
-    i64 step_rest;          /* budget put aside while one instruction is stepped */
-    bool event_in_step;     /* the instruction being stepped delivered an event itself: no single-step trap */
-    i64 run_budget;         /* what `left` was when run began */
-    bool tlb_used;          /* something was filled since the last flush */
-    u16 keys_used[2];       /* supervisor, user pages: protection keys of what was filled since */
-    u64 large_lo, large_hi; /* linear range that large-page translations were cached from */
+    u8 attention;       /* ATTENTION_*: what the loop looks at before every way to a block */
+    bool traced;        /* and has seen the next one */
+    i64 step_rest;      /* budget put aside while one instruction is stepped */
+    bool event_in_step; /* the instruction being stepped delivered an event itself: no single-step trap */
+    i64 run_budget;     /* what `left` was when run began */
+    u16 keys_used
+        [2]; /* supervisor, user pages: protection keys of what was filled since everything was dropped */
     struct block *link_from; /* whose link[link_which] the loop may set to the block that it finds next */
     unsigned link_which;
-    u64 generation; /* grows when a cached way from linear address to block may be wrong */
-    struct tlb_entry tlbs[TLB_COUNT + 1][TLB_ENTRIES]; /* and TLB_CHECKED */
+    /* Of valid entries of the jump table, by half of the addresses: each is a number of its own, taken anew when a cached way
+       from linear address to block may be wrong. The lower one is the space's. */
+    u64 generation[2], last_generation;
+    struct tlb_entry (*tlbs)[TLB_ENTRIES]; /* the current space's */
+    struct tlb_space *space, *spaces;
+    u64 tlb_turn; /* counts changes of the space */
+    struct {
+        u64 lo, hi;
+    } large[2];        /* linear ranges that large pages were cached from, in each half of the addresses */
+    bool lower_global; /* something global was filled in the lower half of the addresses */
     struct jump_entry jump[JUMP_ENTRIES];
     struct block_cache *blocks; /* block.c */
     /* Debug registers, taken apart (debug.c). The masks have bit n for DRn. */
@@ -272,7 +297,7 @@ struct interp {
     } debug;
     const struct interp_tier *tier; /* tier.h; NULL: cells alone */
     struct {
-        u64 blocks_built, blocks_killed, cache_flushes, tlb_misses, tlb_flushes, lookups;
+        u64 blocks_built, blocks_killed, cache_flushes, tlb_misses, tlb_flushes, tlb_switches, lookups;
     } counters;
     u64 recent[16]; /* RIPs of blocks entered from the loop, a ring */
     unsigned recent_next;

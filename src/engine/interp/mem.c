@@ -3,6 +3,8 @@
  */
 #include "engine/interp/mem.h"
 
+#include <stdlib.h>
+
 #include "engine/interp/debug.h"
 #include "engine/interp/tier.h"
 
@@ -359,10 +361,29 @@ static void tlb_note_large(struct interp *c, u64 lin)
     /* Every large page lies in one aligned GiB; a range of those is all that INVLPG needs to know. */
     u64 lo = align_down(lin, GIB(1)), hi = lo + (GIB(1) - 1);
 
-    if (lo < c->large_lo)
-        c->large_lo = lo;
-    if (hi > c->large_hi)
-        c->large_hi = hi;
+    if (lo < c->large[lin >> 63].lo)
+        c->large[lin >> 63].lo = lo;
+    if (hi > c->large[lin >> 63].hi)
+        c->large[lin >> 63].hi = hi;
+}
+
+/* For who drops it again: most of what goes is not global, and little of it was filled since last. */
+static void tlb_note_filled(struct interp *c, unsigned rights, const struct tlb_entry *e, u64 lin,
+                            bool global)
+{
+    struct tlb_space *space = c->space;
+    unsigned n = space->nlocal[rights];
+
+    space->filled |= (u8)(1u << rights);
+    if (global) {
+        c->lower_global |= !(lin >> 63);
+        return;
+    }
+    space->upper_local |= lin >> 63;
+    if (n < TLB_LOCALS)
+        space->local[rights][n] = (u16)(e - c->tlbs[rights]);
+    if (n <= TLB_LOCALS)
+        space->nlocal[rights]++;
 }
 
 /* Fill the write side of an entry that was just written through: direct from now on if the page is ordinary RAM. */
@@ -423,6 +444,8 @@ static struct tlb_entry *translate(struct interp *c, const struct cell *i, unsig
     w.phys &= c->memory->a20_mask;
     if ((s->cr0 & CR0_PG) && access == MEM_EXEC && !walk_allows(c, &w, rights, MEM_READ))
         e = scratch; /* executable and not readable (SMAP): data accesses must not find it */
+    else
+        tlb_note_filled(c, rights, e, lin, w.global);
     r = memory_find(c->memory, w.phys);
     e->phys = w.phys | (w.global ? TLB_PHYS_GLOBAL : 0);
     if (!(s->cr0 & CR0_PG) || walk_allows(c, &w, rights, MEM_EXEC))
@@ -440,7 +463,6 @@ static struct tlb_entry *translate(struct interp *c, const struct cell *i, unsig
         e->tag_write = page | TLB_SLOW;
         tlb_open_write(c, e, page, r, w.phys);
     }
-    c->tlb_used = true;
     return e;
 }
 
@@ -460,30 +482,184 @@ u64 interp_translate_read(struct interp *c, const struct cell *i, u64 lin)
     return (e->phys & PAGE_MASK) | (lin & ~PAGE_MASK);
 }
 
-/* Drop entries, and keep the ways to blocks: what changed concerns loads and stores alone. */
-static void drop_entries(struct interp *c, bool keep_global)
+enum { ALL_RIGHTS = (1 << TLB_COUNT) - 1 };
+
+static void tell_tier(struct interp *c, unsigned rights)
 {
-    if (!c->tlb_used)
-        return;
-    c->counters.tlb_flushes++;
-    for (unsigned t = 0; t < TLB_COUNT; t++)
-        for (struct tlb_entry *e = c->tlbs[t]; e < c->tlbs[t] + TLB_ENTRIES; e++)
-            if (!keep_global || !(e->phys & TLB_PHYS_GLOBAL))
-                e->tag_read = e->tag_write = TLB_INVALID;
     if (c->tier)
-        c->tier->tlb_flushed(c);
-    if (!keep_global) {
-        c->tlb_used = false;
-        c->large_lo = UINT64_MAX;
-        c->large_hi = 0;
-        c->keys_used[false] = c->keys_used[true] = 0;
+        c->tier->tlb_flushed(c, rights);
+}
+
+/* The ways to blocks in one half of the addresses are wrong from now on. */
+static void take_generation(struct interp *c, bool upper)
+{
+    c->generation[upper] = ++c->last_generation;
+    if (!upper)
+        c->space->generation = c->generation[0];
+}
+
+static void entry_drop(struct tlb_entry *e)
+{
+    e->tag_read = e->tag_write = TLB_INVALID;
+}
+
+/* Empty a space before it is used. */
+static void space_clear(struct tlb_space *space)
+{
+    for (unsigned t = 0; t <= TLB_COUNT; t++)
+        if (space->filled >> t & 1)
+            for (struct tlb_entry *e = space->tlbs[t]; e < space->tlbs[t + 1]; e++)
+                entry_drop(e);
+    space->used = true;
+    space->closed = space->upper_local = false;
+    space->filled = 0;
+    memset(space->nlocal, 0, sizeof(space->nlocal));
+}
+
+/* Of the current space, what is not global. Returns the tables that had some. */
+static unsigned space_drop_local(struct tlb_space *space)
+{
+    unsigned had = 0;
+
+    for (unsigned t = 0; t < TLB_COUNT; t++) {
+        if (!space->nlocal[t])
+            continue;
+        had |= 1u << t;
+        if (space->nlocal[t] <= TLB_LOCALS) {
+            for (unsigned n = 0; n < space->nlocal[t]; n++)
+                if (!(space->tlbs[t][space->local[t][n]].phys & TLB_PHYS_GLOBAL))
+                    entry_drop(&space->tlbs[t][space->local[t][n]]);
+        } else {
+            for (struct tlb_entry *e = space->tlbs[t]; e < space->tlbs[t] + TLB_ENTRIES; e++)
+                if (!(e->phys & TLB_PHYS_GLOBAL))
+                    entry_drop(e);
+        }
+        space->nlocal[t] = 0;
+    }
+    space->upper_local = false;
+    return had;
+}
+
+/* Drop all entries, and keep the ways to blocks: what changed concerns loads and stores alone. */
+static void drop_entries(struct interp *c)
+{
+    c->counters.tlb_flushes++;
+    for (struct tlb_space *space = c->spaces; space < c->spaces + TLB_SPACES; space++)
+        space->used = false;
+    space_clear(c->space);
+    c->space->cr3 = c->state->cr3;
+    tell_tier(c, ALL_RIGHTS);
+    c->keys_used[false] = c->keys_used[true] = 0;
+    for (unsigned half = 0; half < 2; half++) {
+        c->large[half].lo = UINT64_MAX;
+        c->large[half].hi = 0;
     }
 }
 
-void interp_tlb_flush(struct interp *c, bool keep_global)
+void interp_forget_ways(struct interp *c)
 {
-    c->generation++;
-    drop_entries(c, keep_global);
+    for (unsigned n = 0; n < TLB_SPACES; n++)
+        c->spaces[n].generation = ++c->last_generation;
+    take_generation(c, false);
+    take_generation(c, true);
+}
+
+void interp_tlb_flush(struct interp *c)
+{
+    take_generation(c, false);
+    take_generation(c, true);
+    drop_entries(c);
+}
+
+void interp_tlb_drop_local(struct interp *c)
+{
+    c->counters.tlb_flushes++;
+    take_generation(c, false);
+    if (c->space->upper_local)
+        take_generation(c, true);
+    tell_tier(c, space_drop_local(c->space));
+}
+
+/* The tables of a space take the place of the current ones. */
+static void space_enter(struct interp *c, struct tlb_space *space)
+{
+    unsigned rights = (unsigned)((c->tlb - c->tlbs[0]) / TLB_ENTRIES),
+             had = 1 << TLB_USER | 1 << TLB_SUPER_AC;
+    const struct tlb_space *old = c->space;
+
+    c->counters.tlb_switches++;
+    if (!space->used) {
+        space_clear(space);
+        space->generation = ++c->last_generation;
+    } else if (space->closed) {
+        for (struct tlb_entry *e = space->tlbs[0]; e < space->tlbs[TLB_COUNT]; e++)
+            if (!(e->tag_write & ~PAGE_MASK))
+                e->tag_write |= TLB_INVALID;
+        space->closed = false;
+    }
+    if (old->nlocal[TLB_SUPER])
+        had |= 1 << TLB_SUPER;
+    c->space = space;
+    space->turn = ++c->tlb_turn;
+    c->tlbs = space->tlbs;
+    c->tlb = c->tlbs[rights];
+    c->generation[0] = space->generation;
+    if (old->upper_local || space->upper_local)
+        take_generation(c, true);
+    tell_tier(c, had);
+}
+
+/* The space of a PCID, or one to be taken for it: that which was current longest ago. */
+static struct tlb_space *space_of(struct interp *c, u64 pcid)
+{
+    struct tlb_space *oldest = NULL;
+
+    for (struct tlb_space *space = c->spaces; space < c->spaces + TLB_SPACES; space++) {
+        if (space->used && (space->cr3 & CR3_PCID) == pcid)
+            return space;
+        if (space != c->space && (!oldest || !space->used || (oldest->used && space->turn < oldest->turn)))
+            oldest = space;
+    }
+    return oldest;
+}
+
+/* A space is kept for a PCID and its tables together: the same PCID with others may see nothing of what was there, although
+   the manual lets it. */
+void interp_tlb_cr3(struct interp *c, bool keep)
+{
+    u64 cr3 = c->state->cr3;
+    struct tlb_space *space = c->state->cr4 & CR4_PCIDE ? space_of(c, cr3 & CR3_PCID) : c->space;
+
+    keep = keep && space->cr3 == cr3;
+    if (space != c->space)
+        space_enter(c, space);
+    space->cr3 = cr3;
+    if (!keep)
+        interp_tlb_drop_local(c);
+}
+
+void interp_tlb_flush_pcid(struct interp *c, u64 pcid)
+{
+    for (struct tlb_space *space = c->spaces; space < c->spaces + TLB_SPACES; space++)
+        if (space != c->space && (space->cr3 & CR3_PCID) == pcid)
+            space->used = false;
+}
+
+int interp_tlb_init(struct interp *c, struct error *err)
+{
+    c->spaces = aligned_alloc(PAGE_SIZE, TLB_SPACES * align_up(sizeof(struct tlb_space), PAGE_SIZE));
+    if (!c->spaces)
+        return error_set(err, "no memory on the host for the interpreter");
+    for (unsigned n = 0; n < TLB_SPACES; n++) {
+        c->spaces[n].used = false;
+        c->spaces[n].cr3 = 0;
+        c->spaces[n].filled = UINT8_MAX;
+    }
+    c->space = c->spaces;
+    c->tlbs = c->space->tlbs;
+    drop_entries(c);
+    interp_forget_ways(c);
+    return 0;
 }
 
 /* Rights that a key loses matter where an entry was filled with it; new ones are found by the next walk. */
@@ -491,7 +667,7 @@ static void key_rights_changed(struct interp *c, bool user, u32 old, u32 new)
 {
     for (unsigned key = 0; key < 16; key++) {
         if (c->keys_used[user] >> key & 1 && new >> 2 * key & ~(old >> 2 * key) & 3) {
-            drop_entries(c, false);
+            drop_entries(c);
             return;
         }
     }
@@ -512,17 +688,26 @@ void interp_pkrs_changed(struct interp *c, u32 old)
 
 void interp_tlb_flush_page(struct interp *c, u64 lin)
 {
-    if (lin >= c->large_lo && lin <= c->large_hi) {
-        interp_tlb_flush(c, false);
+    unsigned half = lin >> 63;
+
+    if (lin >= c->large[half].lo && lin <= c->large[half].hi) {
+        interp_tlb_flush(c);
         return;
     }
-    c->generation++;
-    for (unsigned t = 0; t < TLB_COUNT; t++) {
-        struct tlb_entry *e = tlb_slot(c->tlbs[t], lin);
+    for (struct tlb_space *space = c->spaces; space < c->spaces + TLB_SPACES; space++) {
+        if (!space->used)
+            continue;
+        if (half == 0 && c->lower_global)
+            space->generation = ++c->last_generation;
+        for (unsigned t = 0; t < TLB_COUNT; t++) {
+            struct tlb_entry *e = tlb_slot(space->tlbs[t], lin);
 
-        if ((e->tag_read & PAGE_MASK) == (lin & PAGE_MASK))
-            e->tag_read = e->tag_write = TLB_INVALID;
+            if ((e->tag_read & PAGE_MASK) == (lin & PAGE_MASK) &&
+                (space == c->space || e->phys & TLB_PHYS_GLOBAL))
+                entry_drop(e);
+        }
     }
+    take_generation(c, half);
     if (c->tier)
         c->tier->tlb_page_flushed(c, lin);
 }
@@ -531,10 +716,11 @@ void interp_tlb_protect(struct interp *c, struct mem_block *block, u64 offset)
 {
     u64 host = (u64)(uintptr_t)block->host + (offset & PAGE_MASK);
 
-    for (unsigned t = 0; t < TLB_COUNT; t++)
-        for (struct tlb_entry *e = c->tlbs[t]; e < c->tlbs[t] + TLB_ENTRIES; e++)
-            if (!(e->tag_write & ~PAGE_MASK) && e->tag_write + e->addend == host)
-                e->tag_write |= TLB_INVALID;
+    for (struct tlb_space *space = c->spaces; space < c->spaces + TLB_SPACES; space++)
+        space->closed = space != c->space;
+    for (struct tlb_entry *e = c->tlbs[0]; e < c->tlbs[TLB_COUNT]; e++)
+        if (!(e->tag_write & ~PAGE_MASK) && e->tag_write + e->addend == host)
+            e->tag_write |= TLB_INVALID;
     if (c->tier)
         c->tier->tlb_protected(c, host);
 }

@@ -209,8 +209,20 @@ u64 interp_translate_exec(struct interp *c, const struct cell *i, u64 lin);
 /* The same for a load. */
 u64 interp_translate_read(struct interp *c, const struct cell *i, u64 lin);
 
-void interp_tlb_flush(struct interp *c, bool keep_global);
+/* Make the spaces, all empty. */
+MUST_CHECK int interp_tlb_init(struct interp *c, struct error *err);
+/* Forget everything. */
+void interp_tlb_flush(struct interp *c);
+/* Of the current address space, all that is not global. */
+void interp_tlb_drop_local(struct interp *c);
+/* One page, of the current address space or global. */
 void interp_tlb_flush_page(struct interp *c, u64 lin);
+/* CR3 was written. `keep`: what is known of its PCID may stay. */
+void interp_tlb_cr3(struct interp *c, bool keep);
+/* What is not global and belongs to a PCID that is not the current one. */
+void interp_tlb_flush_pcid(struct interp *c, u64 pcid);
+/* No block is where it was: all cached ways from linear addresses to blocks are wrong. */
+void interp_forget_ways(struct interp *c);
 /* Give PKRU another value; and after IA32_PKRS, which was `old`, got one. */
 void interp_set_pkru(struct interp *c, u32 pkru);
 void interp_pkrs_changed(struct interp *c, u32 old);

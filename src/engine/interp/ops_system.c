@@ -267,16 +267,17 @@ static void write_cr0(struct interp *c, const struct cell *i, u64 value)
     s->cr0 = value;
     s->efer = efer;
     if ((value ^ old) & (CR0_PG | CR0_WP | CR0_PE))
-        interp_tlb_flush(c, false);
+        interp_tlb_flush(c);
 }
 
 static void write_cr3(struct interp *c, const struct cell *i, u64 value)
 {
     struct vcpu_state *s = c->state;
 
+    bool keep = s->cr4 & CR4_PCIDE && value >> 63;
+
     if (s->cr4 & CR4_PCIDE)
-        value &= ~(
-            1ull << 63); /* "do not invalidate" is a permission; the TLB has no tags and drops all the same */
+        value &= ~(1ull << 63);
     if (s->efer & EFER_LMA) {
         if (value & (c->phys_reserved | 0xfff0000000000000ull))
             raise_gp(c, i, 0);
@@ -284,7 +285,7 @@ static void write_cr3(struct interp *c, const struct cell *i, u64 value)
         load_pdptrs(c, i, value);
     }
     s->cr3 = value;
-    interp_tlb_flush(c, true);
+    interp_tlb_cr3(c, keep);
 }
 
 /* The bits of CR4 that go with what the CPU offers. */
@@ -338,7 +339,7 @@ static void write_cr4(struct interp *c, const struct cell *i, u64 value)
     interp_debug_changed(c);
     if (changed &
         (CR4_PSE | CR4_PAE | CR4_PGE | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_LA57 | CR4_PKE | CR4_PKS))
-        interp_tlb_flush(c, false);
+        interp_tlb_flush(c);
 }
 
 HANDLER(mov_from_cr)
@@ -686,7 +687,7 @@ HANDLER(wrmsr)
     if (!vcpu_wrmsr(c->vcpu, get32(s, RCX), (u64)get32(s, RDX) << 32 | get32(s, RAX)))
         raise_gp(c, i, 0);
     if ((efer ^ s->efer) & EFER_NXE)
-        interp_tlb_flush(c, false);
+        interp_tlb_flush(c);
     interp_pkrs_changed(c, pkrs);
     interp_mode_changed(c);
     END_LOOP_NEXT;
@@ -958,10 +959,14 @@ HANDLER(invpcid)
     if (type > 3 || d[0] >> 12 || (type < 2 && !pcide && d[0]) ||
         (type == 0 && !interp_canonical_base(c, d[1])))
         raise_gp(c, i, 0);
-    if (type == 0)
+    if (type < 2 && d[0] != (pcide ? s->cr3 & CR3_PCID : 0))
+        interp_tlb_flush_pcid(c, d[0]);
+    else if (type == 0)
         interp_tlb_flush_page(c, d[1]);
+    else if (type == 1)
+        interp_tlb_drop_local(c);
     else
-        interp_tlb_flush(c, type != 2);
+        interp_tlb_flush(c);
     END_LOOP_NEXT; /* as INVLPG */
 }
 

@@ -31,7 +31,7 @@ static ALWAYS_INLINE struct block *next_by_rip(struct vcpu_state *s, struct inte
 {
     const struct jump_entry *j = jump_slot(c, s->rip);
 
-    if (likely(j->rip == s->rip && j->generation == c->generation)) {
+    if (likely(j->rip == s->rip && j->generation == c->generation[s->rip >> 63])) {
         struct block *next = j->block;
 
         if (likely(next->mode == from->mode && next->cs_base == from->cs_base &&
@@ -201,7 +201,7 @@ static void service_events(struct interp *c, bool shadowed)
     u32 kick = vcpu_kicked(c->vcpu);
 
     if ((kick & (KICK_INIT | KICK_SIPI)) && vcpu_serve_signals(c->vcpu)) {
-        interp_tlb_flush(c, false);
+        interp_tlb_flush(c);
         interp_set_rflags(c, s->rflags);
         interp_mode_changed(c);
         interp_debug_changed(c);
@@ -459,7 +459,7 @@ static void interp_state_changed(struct vcpu *vcpu)
 {
     struct interp *c = vcpu_interp(vcpu);
 
-    interp_tlb_flush(c, false);
+    interp_tlb_flush(c);
     c->link_from = NULL;
     c->traced = false;
 }
@@ -488,19 +488,19 @@ int interp_attach_tier(struct vcpu *vcpu, size_t size, const struct interp_tier 
     c->x87_pointers = !cpu_model_has(&vcpu->vm->config.cpu, X86_FEATURE_FDP_EXCPTN_ONLY);
     c->x87_selectors = !cpu_model_has(&vcpu->vm->config.cpu, X86_FEATURE_ZERO_FCS_FDS);
     c->x87_error_pointers = !c->amd || cpu_model_has(&vcpu->vm->config.cpu, X86_FEATURE_XSAVEERPTR);
-    c->generation = 1;
-    for (struct tlb_entry *e = c->tlbs[TLB_CHECKED]; e < c->tlbs[TLB_CHECKED] + TLB_ENTRIES; e++)
-        e->tag_read = e->tag_write = TLB_INVALID;
-    c->tlb_used = true;
+    if (interp_tlb_init(c, err)) {
+        free(c);
+        return -1;
+    }
     c->blocks = block_cache_new(c, err);
     if (!c->blocks) {
+        free(c->spaces);
         free(c);
         return -1;
     }
     interp_fp_init(c);
     c->rotate_keeps_of = flags_rotate_keeps_of();
     vcpu->engine_vcpu = c;
-    interp_tlb_flush(c, false);
     return 0;
 }
 
@@ -515,6 +515,7 @@ static void interp_detach(struct vcpu *vcpu)
 
     block_cache_free(c->blocks);
     vcpu->engine_vcpu = NULL;
+    free(c->spaces);
     free(c);
 }
 
@@ -539,6 +540,7 @@ static void interp_info(const struct vcpu *vcpu, void (*fact)(void *, const char
     fact(opaque, "cache_flushes", c->counters.cache_flushes);
     fact(opaque, "tlb_misses", c->counters.tlb_misses);
     fact(opaque, "tlb_flushes", c->counters.tlb_flushes);
+    fact(opaque, "tlb_switches", c->counters.tlb_switches);
 }
 
 const struct engine_ops interp_engine = {

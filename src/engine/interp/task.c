@@ -309,7 +309,7 @@ static void switch_task(struct interp *c, const struct cell *i, struct seg tss, 
         if (s->cr4 & CR4_PAE)
             memcpy(s->pdptr, pdptr, sizeof(pdptr));
         s->cr3 = t.cr3;
-        interp_tlb_flush(c, true);
+        interp_tlb_cr3(c, false);
     }
     for (unsigned n = 0; n < GPR_COUNT; n++)
         s->gpr[n] = t.gpr[n];

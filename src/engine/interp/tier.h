@@ -21,9 +21,10 @@ struct interp_tier {
     void (*blocks_dropped)(struct interp *c);
     /* The tier has no room left: drop all blocks at the next occasion. */
     bool (*wants_drop)(const struct interp *c);
-    /* The software TLB forgot everything (or everything that is not global), one page, or the right to store directly to
-       the page at a host address: copies of its entries must go too. */
-    void (*tlb_flushed)(struct interp *c);
+    /* The software TLB forgot everything in the tables of `rights` (bits by TLB_*; other tables are in use now, or what is not
+       global has gone), one page, or the right to store directly to the page at a host address: copies of its entries must
+       go too. */
+    void (*tlb_flushed)(struct interp *c, unsigned rights);
     void (*tlb_page_flushed)(struct interp *c, u64 lin);
     void (*tlb_protected)(struct interp *c, u64 host);
 };

@@ -4,6 +4,7 @@
 #include "engine/jit/jit.h"
 
 #include <asm/prctl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -28,13 +29,14 @@ static u64 empty_tag(size_t n)
     return ((n & (JIT_TLB_ENTRIES - 1)) ^ 1) << PAGE_SHIFT;
 }
 
-static void tlb_flushed(struct interp *c)
+static void tlb_flushed(struct interp *c, unsigned rights)
 {
     struct jit_vcpu *j = jit_of(c);
-    struct jit_tlb_entry *e = j->tlb[0][0];
 
-    for (size_t n = 0; n < sizeof(j->tlb) / sizeof(*e); n++)
-        e[n].tag = empty_tag(n);
+    for (unsigned r = 0; r < JIT_TLB_SETS; r++)
+        for (unsigned w = 0; w < 2 && rights >> r & 1; w++)
+            for (size_t n = 0; n < JIT_TLB_ENTRIES; n++)
+                j->tlb[r][w][n].tag = empty_tag(n);
     forget_stack(j);
 }
 
@@ -233,7 +235,7 @@ static int jit_attach(struct vcpu *vcpu, struct error *err)
     j->self = j;
     j->code = code;
     j->threshold = vcpu->vm->config.jit_threshold ? vcpu->vm->config.jit_threshold : DEFAULT_THRESHOLD;
-    tlb_flushed(&j->interp);
+    tlb_flushed(&j->interp, UINT_MAX);
     return 0;
 }
 

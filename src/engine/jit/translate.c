@@ -557,7 +557,8 @@ static void look_up(struct translation *t)
     e_lea(e, true, JIT_T1, op_index(JIT_T1, JIT_T1, 1, 0)); /* entries have 24 bytes */
     e_alu(e, true, ALU_CMP, JIT_T0, op_gs_index(JIT_T1, 3, table + offsetof(struct jump_entry, rip)));
     no_target_if(t, CC_NE);
-    e_mov(e, JIT_T0, INTERP(generation));
+    e_shr_imm(e, true, JIT_T0, 63);
+    e_mov(e, JIT_T0, op_gs_index(JIT_T0, 3, offsetof(struct jit_vcpu, interp.generation)));
     e_alu(e, true, ALU_CMP, JIT_T0, op_gs_index(JIT_T1, 3, table + offsetof(struct jump_entry, generation)));
     no_target_if(t, CC_NE);
     e_mov(e, JIT_T1, op_gs_index(JIT_T1, 3, table + offsetof(struct jump_entry, block)));
