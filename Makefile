@@ -43,11 +43,11 @@ check-short-long: ## the short form of check-long that .ci/run uses: unit tests 
 	@$(MAKE) --no-print-directory $(ASAN)/build.ninja $(TSAN)/build.ninja
 	$(PYTHON) tests/run.py --build $(BUILD) --asan $(ASAN) --tsan $(TSAN) --level short-long $(TESTS)
 
-bench: ## measure beside Bochs and QEMU where they are installed; table here, JSON in build/bench/
+bench: ## measure beside QEMU and the host (ARGS='--quick', '--bochs', '--help'); table here, JSON in build/bench.json
 	@tools/setup.sh build guest
 	@tools/setup.sh --check bench || echo "Going on with the peers that are installed."
 	@$(MAKE) --no-print-directory all
-	@tools/guest/make-guest.sh $(GUEST) small
+	@tools/guest/make-guest.sh $(GUEST) small bench
 	$(PYTHON) bench/run.py --build $(BUILD) $(ARGS)
 
 fuzz: ## fuzz for longer: make fuzz SECONDS=600 TARGET=fuzz_decode

@@ -1,150 +1,67 @@
 #!/usr/bin/python3
-"""Measure Plastron beside Bochs and QEMU TCG, in one run: `make bench`.
+"""Measure Plastron beside QEMU TCG, the host itself and, if asked, Bochs, in one run: `make bench`. See bench/README.md.
 
-The same kernel, initramfs and static program (bench/guest.c) run under each engine that is installed, in turn, several
-rounds; the host's clock stamps the marker lines of the guest's serial console as they arrive. The table shows medians
-and ratios, and BUILD/bench/result.json keeps every figure. Further rows: the time from the program's start to the end
-of a guest of one instruction, and the memory of the program (PSS) that is not guest RAM.
+The same image runs under each peer in turn, several rounds; the host's clock stamps the marker lines of the serial console
+as they arrive. The table shows medians and ratios; every figure is in the JSON file.
 """
 import argparse
+import datetime
 import json
 import os
 import platform
 import re
-import shutil
+import resource
+import shlex
 import statistics
 import struct
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
+import figures
+import peers as kinds
+
 ROOT = Path(__file__).resolve().parent.parent
-WORK = ["boot", "integer", "qsort", "sieve", "matmul", "getppid"]
-# earlyprintk with loglevel 6 prints the kernel's first line and little more: from there to the shell is "boot".
-FIRST_LINE = "Linux version"
-COMMAND_LINE = "earlyprintk=ttyS0 console=ttyS0 loglevel=6 guest.run=/bench"
-MARKER = re.compile(r"BENCH (\w+) (begin|end|done|sum \w+)")
-MEMORY = 512  # MiB
 TINY_KERNEL_TURNS = 21
+TICK = os.sysconf("SC_CLK_TCK")
+QUICK = ["py-object", "crc32", "matrix", "getppid"]
 
 
-def cpio(name, content):
-    """An archive of one executable file, which the kernel unpacks after the initramfs that it is appended to."""
-    def entry(path, mode, data):
-        path = path.encode() + b"\0"
-        fields = [0, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(path), 0]
-        header = b"070701" + b"".join(b"%08X" % field for field in fields) + path
-        return header + bytes(-len(header) % 4) + data + bytes(-len(data) % 4)
-    return entry(name, 0o100755, content) + entry("TRAILER!!!", 0, b"")
+@dataclass
+class Image:
+    """What make-guest.sh made."""
+    kernel: Path
+    initrd: Path
+    disk: Path
+    tree: Path
+    ide: Path
+
+    @classmethod
+    def in_folder(cls, guest):
+        image = cls(guest / "vmlinuz", guest / "initrd.img", guest / "bench" / "root.img", guest / "bench" / "root",
+                    guest / "bench" / "ide.cpio")
+        for path in vars(image).values():
+            if not path.exists():
+                raise SystemExit(f"bench/run.py: no {path}: run `make bench`, or tools/guest/make-guest.sh {guest} small bench")
+        return image
 
 
-def prepare(build, folder):
-    """Make the guest: folder/vmlinuz, folder/initrd.img and, where the tools are, folder/guest.iso for Bochs."""
-    folder.mkdir(parents=True, exist_ok=True)
-    program = folder / "bench"
-    subprocess.run(["gcc", "-O2", "-static", "-Wall", "-Werror", ROOT / "bench" / "guest.c", "-o", program], check=True)
-    guest = build / "guest"
-    shutil.copy(guest / "vmlinuz", folder / "vmlinuz")
-    initrd = (guest / "initrd.img").read_bytes()
-    initrd += bytes(-len(initrd) % 512) + cpio("bench", program.read_bytes())
-    (folder / "initrd.img").write_bytes(initrd)
-
-    isolinux = Path("/usr/lib/ISOLINUX/isolinux.bin")
-    module = Path("/usr/lib/syslinux/modules/bios/ldlinux.c32")
-    if not (isolinux.exists() and module.exists() and shutil.which("xorriso")):
-        return
-    tree = folder / "iso"
-    tree.mkdir(exist_ok=True)
-    for source in (isolinux, module, folder / "vmlinuz", folder / "initrd.img"):
-        shutil.copy(source, tree)
-    (tree / "isolinux.cfg").write_text(f"default linux\nprompt 0\ntimeout 0\nlabel linux\nkernel /vmlinuz\n"
-                                       f"append initrd=/initrd.img {COMMAND_LINE}\n")
-    subprocess.run(["xorriso", "-as", "mkisofs", "-quiet", "-o", folder / "guest.iso", "-b", "isolinux.bin", "-c",
-                    "boot.cat", "-no-emul-boot", "-boot-load-size", "4", "-boot-info-table", tree], check=True,
-                   stderr=subprocess.DEVNULL)
+def cpu_seconds(pid):
+    """What a process and its ended children have used, user and system."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return 0.0
+    return sum(int(field) for field in fields[11:15]) / TICK
 
 
-class Run:
-    """One run of a guest: the times of its markers, from the start of the program."""
-
-    def __init__(self, at_end):
-        self.at_end = at_end  # called at the end of the last work, while the guest is still there; or None
-        self.start = time.monotonic()
-        self.times, self.sums = {}, {}
-        self.finished = threading.Event()
-        self.text = ""
-
-    def take(self, line):
-        """A line of the console has arrived."""
-        now = time.monotonic() - self.start
-        self.text += line
-        if FIRST_LINE in line and "boot begin" not in self.times:
-            self.times["boot begin"] = now
-        match = MARKER.search(line)
-        if not match:
-            return
-        name, what = match.groups()
-        if what.startswith("sum"):
-            self.sums[name] = what[4:]
-        elif what == "done":
-            self.finished.set()
-        else:
-            self.times[f"{name} {what}"] = now
-            if self.at_end and (name, what) == (WORK[-1], "end"):
-                self.at_end()
-
-    def durations(self):
-        return {name: self.times[f"{name} end"] - self.times[f"{name} begin"] for name in WORK}
-
-
-def follow_pipe(run, stream):
-    for line in stream:
-        run.take(line.decode(errors="replace"))
-
-
-def follow_file(run, path, process):
-    """Read a growing file by lines until its process is gone."""
-    rest = ""
-    place = 0
-    ended = False
-    while not ended and not run.finished.is_set():
-        ended = process.poll() is not None  # and read once more after that
-        if path.exists():
-            with open(path, "rb") as f:
-                f.seek(place)
-                part = f.read()
-            place += len(part)
-            *lines, rest = (rest + part.decode(errors="replace")).split("\n")
-            for line in lines:
-                run.take(line + "\n")
-        time.sleep(0.002)
-
-
-def measure(command, folder, limit, serial_file=None, at_end=None):
-    """Run a guest until its last marker. Returns the Run; at_end(pid) is called at the end of the last work."""
-    if serial_file and serial_file.exists():
-        serial_file.unlink()
-    run = Run(at_end and (lambda: at_end(process.pid)))
-    with subprocess.Popen([str(word) for word in command], cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT) as process:
-        if serial_file:
-            follower = threading.Thread(target=follow_file, args=(run, serial_file, process), daemon=True)
-            drain = threading.Thread(target=process.stdout.read, daemon=True)
-            drain.start()
-        else:
-            follower = threading.Thread(target=follow_pipe, args=(run, process.stdout), daemon=True)
-        follower.start()
-        end = time.monotonic() + limit
-        while not run.finished.wait(0.2) and process.poll() is None and time.monotonic() < end:
-            pass
-        follower.join(1)
-        process.kill()
-    if not run.finished.is_set():
-        print(f"{command[0]}: the guest did not come to its end; its console:\n{run.text[-2000:]}", file=sys.stderr)
-        return None
-    return run
+def cpu_seconds_of_ended():
+    """What all children that were waited for have used."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def pss_beside_guest_ram(pid):
@@ -160,34 +77,38 @@ def pss_beside_guest_ram(pid):
     return total
 
 
-def bochs_command(folder):
-    (folder / "bochsrc").write_text(f"""\
-megs: {MEMORY}
-romimage: file=/usr/share/bochs/BIOS-bochs-latest
-vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
-ata0-master: type=cdrom, path={folder}/guest.iso, status=inserted
-boot: cdrom
-display_library: rfb, options="timeout=0"
-com1: enabled=1, mode=file, dev={folder}/bochs.serial
-cpu: model=corei7_haswell_4770, ips=200000000
-clock: sync=none
-plugin_ctrl: speaker=0, gameport=0, parallel=0
-sound: driver=dummy
-log: {folder}/bochs.log
-""")
-    (folder / "bochs.commands").write_text("c\n")
-    return ["bochs", "-q", "-f", folder / "bochsrc", "-rc", folder / "bochs.commands"]
-
-
-def qemu_command(folder):
-    return ["qemu-system-x86_64", "-accel", "tcg,thread=single", "-cpu", "max", "-m", MEMORY, "-nodefaults", "-display",
-            "none", "-serial", "stdio", "-kernel", folder / "vmlinuz", "-initrd", folder / "initrd.img", "-append",
-            COMMAND_LINE, "-no-reboot"]
-
-
-def plastron_command(program, folder):
-    return [program, "run", "--memory", f"{MEMORY}M", "--kernel", folder / "vmlinuz", "--initrd", folder / "initrd.img",
-            "--append", COMMAND_LINE, "--no-reboot"]
+def measure(peer, append, cpus, limit, environment=None, at_end=None):
+    """Run a guest to its power-off. Returns its markers, and the seconds and the CPU seconds from start to end;
+    at_end(pid, entry) is called at the end of each entry, while the guest is still there."""
+    markers = figures.Markers()
+    command = [str(word) for word in peer.command(append, cpus)]
+    text = []
+    start, cpu_start = time.monotonic(), cpu_seconds_of_ended()
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          env={**os.environ, **(environment or {})}) as process:
+        late = threading.Timer(limit, process.kill)
+        late.start()
+        stream = process.stdout
+        if hasattr(peer, "serial"):
+            threading.Thread(target=process.stdout.read, daemon=True).start()
+            stream = open(peer.serial, "rb")  # waits until the peer opens it too
+        for line in stream:
+            now, cpu = time.monotonic() - start, cpu_seconds(process.pid)
+            line = line.decode(errors="replace")
+            text.append(line)
+            ended = markers.take(line, now, cpu)
+            if ended and at_end:
+                at_end(process.pid, ended)
+            if markers.done and peer.once:
+                break  # Bochs stops in its debugger when the guest powers off
+        if peer.once:
+            process.kill()
+        process.wait()
+        late.cancel()
+    total = time.monotonic() - start, cpu_seconds_of_ended() - cpu_start
+    if not markers.done:
+        markers.failures.append("the guest did not come to its end; the end of its console:\n" + "".join(text[-20:]))
+    return markers, *total
 
 
 def time_to_first_instruction(program, folder):
@@ -201,7 +122,7 @@ def time_to_first_instruction(program, folder):
     times = []
     for _ in range(TINY_KERNEL_TURNS):
         start = time.monotonic()
-        result = subprocess.run([program, "run", "--memory", f"{MEMORY}M", "--kernel", kernel, "--debug-exit", "--serial",
+        result = subprocess.run([program, "run", "--memory", "512M", "--kernel", kernel, "--debug-exit", "--serial",
                                  "none"], stdin=subprocess.DEVNULL, check=False)
         times.append((time.monotonic() - start) * 1000)
         if result.returncode != 1:
@@ -209,82 +130,162 @@ def time_to_first_instruction(program, folder):
     return statistics.median(times)
 
 
-def table(rows):
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) if column == 0 else cell.rjust(width)
-                        for column, (cell, width) in enumerate(zip(row, widths))))
+class Bench:
+    """The peers that are there, and the runs of all of them."""
+
+    def __init__(self, arguments, image, folder):
+        self.arguments, self.image, self.folder = arguments, image, folder
+        self.peers = {}
+        self.own = []
+        self.skipped = {}
+        self.memory = {}
+        self.features = None
+        program = (arguments.program or arguments.build / "plastron").resolve()
+        makers = {engine: lambda engine=engine: kinds.Plastron(engine, program, image, shlex.split(arguments.words))
+                  for engine in arguments.engines}
+        makers["qemu"] = lambda: kinds.Qemu(image)
+        makers["native"] = lambda: kinds.Native(image)
+        if arguments.bochs:
+            makers["bochs"] = lambda: kinds.Bochs(image, folder)
+        for name, make in makers.items():
+            if name in ("qemu", "native") and name not in arguments.peers:
+                continue
+            try:
+                self.peers[name] = make()
+                if name in arguments.engines:
+                    self.own.append(name)
+            except kinds.Unavailable as reason:
+                self.skipped[name] = str(reason)
+                print(f"{name} is left out: {reason}", flush=True)
+
+    def runs(self, results, names, rounds, cpus=1, copies=1, boot=True):
+        """Rounds over all peers in turn."""
+        only = f"bench.only={','.join(names)}"
+        for turn in range(rounds):
+            for name, peer in self.peers.items():
+                if peer.once and turn:
+                    continue
+                print(f"round {turn + 1} of {rounds}: {name}", end="", flush=True)
+                start = time.monotonic()
+                if boot and name != "native":
+                    self.boot(results, name, peer)
+                if names:
+                    self.work(results, name, peer, f"{only} bench.copies={copies}" if copies > 1 else only, names[-1], cpus)
+                print(f" ({time.monotonic() - start:.0f} s)", flush=True)
+
+    def boot(self, results, name, peer):
+        """A guest with nothing to do."""
+        markers, seconds, cpu = measure(peer, "bench.only=none", 1, self.arguments.limit)
+        if markers.done and markers.init:
+            markers.seconds["boot-init"], markers.cpu_seconds["boot-init"] = markers.init
+            if not peer.once:
+                markers.seconds["boot-off"], markers.cpu_seconds["boot-off"] = seconds, cpu
+        results.add(name, markers)
+
+    def work(self, results, name, peer, append, last, cpus):
+        environment = None
+        if name == "native":
+            environment = kinds.limits(kinds.host_features(), self.features or kinds.host_features())
+
+        def at_end(pid, entry):
+            if entry == last and name in self.own:
+                self.memory.setdefault(name, []).append(pss_beside_guest_ram(pid))
+
+        markers, _, _ = measure(peer, append, cpus, self.arguments.limit * (20 if peer.once else 1), environment, at_end)
+        if markers.features and self.features is None:
+            self.features = markers.features
+        results.add(name, markers)
+
+
+def host():
+    model = re.search(r"^model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text(), re.M)
+    return {"cpus": os.cpu_count(), "model": model[1] if model else platform.machine(), "system": platform.platform(),
+            "load": os.getloadavg()[0]}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = parser.add_argument_group("what to run")
+    names.add_argument("--only", type=lambda text: text.split(","), help="entries, with commas; boot is one")
+    names.add_argument("--rounds", type=int, default=5)
+    names.add_argument("--quick", action="store_true", help=f"one round of boot, {', '.join(QUICK)}")
+    names.add_argument("--cpus", type=int, default=1, metavar="N",
+                       help="measure scaling: N copies of integer, python and sqlite loads on N vCPUs against one on one")
+    peers = parser.add_argument_group("peers")
+    peers.add_argument("--engines", type=lambda text: text.split(","), default=["jit"], help="Plastron's (default jit)")
+    peers.add_argument("--peers", type=lambda text: text.split(","), default=["qemu", "native"],
+                       help="beside Plastron (default qemu,native; - for none)")
+    peers.add_argument("--bochs", action="store_true", help="Bochs too, once (minutes)")
+    peers.add_argument("--program", type=Path, help="instead of BUILD/plastron")
+    peers.add_argument("--words", default="", help="further words for `plastron run`, as one argument")
     parser.add_argument("--build", type=Path, default=ROOT / "build")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", action="append", choices=["plastron", "bochs", "qemu"], help="repeatable")
+    parser.add_argument("--cpu-time", action="store_true",
+                        help="show CPU seconds of the peers' processes (the file has both): for a machine that is not idle")
+    parser.add_argument("--json", type=Path, help="default: BUILD/bench.json")
     parser.add_argument("--limit", type=float, default=600, help="seconds for one guest")
     arguments = parser.parse_args()
     build = arguments.build.resolve()
+    image = Image.in_folder(build / "guest")
     folder = build / "bench"
-    prepare(build, folder)
+    folder.mkdir(parents=True, exist_ok=True)
 
-    program = build / "plastron"
-    memory = []
-    engines = {}
-    if program.exists():
-        engines["plastron"] = (plastron_command(program, folder), None,
-                               lambda pid: memory.append(pss_beside_guest_ram(pid)))
-    if shutil.which("bochs") and (folder / "guest.iso").exists():
-        engines["bochs"] = (bochs_command(folder), folder / "bochs.serial", None)
-    if shutil.which("qemu-system-x86_64"):
-        engines["qemu"] = (qemu_command(folder), None, None)
+    classes = figures.read_entries((ROOT / "bench" / "guest" / "entries").read_text())
+    wanted = figures.SCALING if arguments.cpus > 1 else QUICK + ["boot"] if arguments.quick else [*classes, "boot"]
     if arguments.only:
-        engines = {name: engine for name, engine in engines.items() if name in arguments.only}
-    if not engines:
-        print("bench/run.py: nothing to measure: no build/plastron and no peer")
+        unknown = set(arguments.only) - set(classes) - {"boot"}
+        if unknown:
+            parser.error(f"no entry {', '.join(sorted(unknown))}; there are boot, {', '.join(classes)}")
+        wanted = arguments.only
+    if set(arguments.peers) - {"qemu", "native", "-"}:
+        parser.error("--peers: qemu, native, or -")
+    rounds = 1 if arguments.quick else arguments.rounds
+    names = [name for name in classes if name in wanted]
+    boot = "boot" in wanted and arguments.cpus == 1
+    entries = {**{name: classes[name] for name in names}, **(figures.BOOT if boot else {})}
+
+    bench = Bench(arguments, image, folder)
+    if not bench.peers:
+        print("bench/run.py: nothing to measure")
         return 1
-
-    figures = {name: [] for name in engines}
-    sums = {}
-    for turn in range(arguments.rounds):
-        for name, (command, serial_file, at_end) in engines.items():
-            print(f"round {turn + 1} of {arguments.rounds}: {name}", flush=True)
-            run = measure(command, folder, arguments.limit, serial_file, at_end)
-            if run is None:
-                return 1
-            figures[name].append(run.durations())
-            for work, value in run.sums.items():
-                if sums.setdefault(work, value) != value:
-                    print(f"{name}: {work} gave {value}, not {sums[work]} as before: a wrong result")
-                    return 1
-
-    medians = {name: {work: statistics.median(run[work] for run in runs) for work in WORK}
-               for name, runs in figures.items()}
-    peers = [name for name in engines if name != "plastron"]
-    rows = [["seconds", *engines] + [f"plastron is x times {peer}" for peer in peers if "plastron" in engines]]
-    ratios = {peer: {} for peer in peers if "plastron" in engines}
-    for work in WORK:
-        row = [work] + [f"{medians[name][work]:.3f}" for name in engines]
-        for peer, of_peer in ratios.items():
-            of_peer[work] = medians[peer][work] / medians["plastron"][work]
-            row.append(f"{of_peer[work]:.2f}")
-        rows.append(row)
-    if ratios:
-        rows.append(["geometric mean"] + [""] * len(engines) +
-                    [f"{statistics.geometric_mean(of_peer.values()):.2f}" for of_peer in ratios.values()])
-    print()
-    table(rows)
-
-    result = {"seconds": figures, "medians": medians, "speed_relative_to": ratios, "rounds": arguments.rounds,
-              "host": {"cpus": os.cpu_count(), "machine": platform.machine(), "system": platform.platform()}}
-    if "plastron" in engines:
-        result["first_instruction_ms"] = time_to_first_instruction(program, folder)
-        result["pss_beside_guest_ram_kib"] = statistics.median(memory)
-        print(f"\nstart to the end of a guest of one instruction: {result['first_instruction_ms']:.1f} ms (aim: under 30)")
-        print(f"memory of the program beside guest RAM (PSS): {result['pss_beside_guest_ram_kib'] / 1024:.1f} MiB "
-              f"(aim: under 16)")
-    (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
-    print(f"\nall figures: {folder / 'result.json'}")
-    return 0
+    with open(image.disk, "rb") as disk:  # into the host's page cache, for the first peer as for the last
+        while disk.read(1 << 24):
+            pass
+    results = figures.Results(entries)
+    stored = {"format": 1, "date": datetime.datetime.now().isoformat(timespec="seconds"), "host": host(), "rounds": rounds,
+              "peers": {name: [str(word) for word in peer.command("", 1)] for name, peer in bench.peers.items()},
+              "left_out": bench.skipped}
+    if arguments.cpus > 1:
+        bench.peers.pop("bochs", None)
+        many = figures.Results(entries)
+        for turn in range(rounds):
+            bench.runs(results, names, 1, boot=False)
+            bench.runs(many, names, 1, arguments.cpus, arguments.cpus, boot=False)
+        results.compare_sums()
+        many.compare_sums()
+        rows, ratios = figures.scaling_rows(results, many, list(bench.peers), arguments.cpus)
+        stored.update(scaling={"cpus": arguments.cpus, "one": results.entries, "many": many.entries, "ratios": ratios})
+        results.failures += many.failures
+        print("\n" + figures.layout(rows))
+    else:
+        bench.runs(results, names, rounds, boot=boot)
+        results.compare_sums()
+        stored.update(entries=results.entries, **figures.summary(results, list(bench.peers), bench.own))
+        of = "cpu_seconds" if arguments.cpu_time else "seconds"
+        print("\n" + figures.layout(figures.rows_of(results, list(bench.peers), bench.own, of)))
+        print(f"\nBy class and over all: geometric means; in that of all against QEMU an entry counts at {figures.CAP} at most.")
+        if bench.own:
+            stored["first_instruction_ms"] = time_to_first_instruction(bench.peers[bench.own[0]].program, folder)
+            stored["pss_beside_guest_ram_kib"] = {name: statistics.median(sizes) for name, sizes in bench.memory.items()}
+            print(f"Start to the end of a guest of one instruction: {stored['first_instruction_ms']:.1f} ms (aim: under 30).")
+            for name, size in stored["pss_beside_guest_ram_kib"].items():
+                print(f"Memory of the program beside guest RAM (PSS), {name}: {size / 1024:.1f} MiB.")
+    stored["failures"] = results.failures
+    for failure in results.failures:
+        print(f"FAILED: {failure}")
+    path = arguments.json or build / "bench.json"
+    path.write_text(json.dumps(stored, indent=2) + "\n")
+    print(f"All figures: {path}")
+    return 1 if results.failures else 0
 
 
 if __name__ == "__main__":

@@ -13,15 +13,18 @@
 #           modules.cpio                  its modules for cryptography, RAID and tests
 #           selftests.cpio                its self-tests (tools/guest/selftests/list), built from Debian's source package
 #                                         The archives are put behind initrd.img or initrd-686.img
+#   bench   bench/root.img                what `make bench` runs (bench/README.md): a disk that boots with vmlinuz, initrd.img
+#           bench/root                    and root=/dev/vda; the same tree for a chroot; and for a guest with IDE disks
+#           bench/ide.cpio                their drivers, to put behind initrd.img. Needs the part small
 #
-# A part is made once and again only when this folder, or its own folder in it, changes. Packages are fetched by apt with the host's sources
+# A part is made once and again only when this folder, or its own folder (in it, or bench/guest), changes. Packages are fetched by apt with the host's sources
 # but with state and cache of its own under DIR, so nothing on the host changes. Where a host's sources lack a part,
 # the message is apt's.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 if [ $# = 0 ]; then
-    echo "usage: tools/guest/make-guest.sh DIR [small|i386|disk|selftests]..." >&2
+    echo "usage: tools/guest/make-guest.sh DIR [small|i386|disk|selftests|bench]..." >&2
     exit 1
 fi
 mkdir -p "$1"
@@ -143,20 +146,26 @@ make_i386()
     make_initramfs "$work/686" "$work/busybox-686/bin/busybox" "$dir/initrd-686.img"
 }
 
-make_disk()
+# debian_root TAR WORD...: a minimal Debian root file system; the words are for mmdebstrap.
+debian_root()
 {
-    local mirror
+    local mirror tar=$1
+    shift
     [ -e "$dir/apt-amd64/apt.conf" ] || update_lists amd64
     # The mirror that the host's sources name for a package of the base system.
     mirror=$(apt_private amd64 apt-get download --print-uris base-files | sed -n "s#^'\(.*\)/pool/.*#\1#p" | head -n 1)
-    say "making the Debian root file system (from ${mirror:?no mirror found})"
+    say "making a Debian root file system (from ${mirror:?no mirror found})"
     # Not with user namespaces or chroot, which containers refuse: what is done there is done everywhere.
     mmdebstrap --quiet --mode=fakechroot --variant=minbase \
         --aptopt='Acquire::Languages "none"' --aptopt='Acquire::Retries "3"' \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \
-        --customize-hook="$here/customize-root.sh \"\$1\"" \
-        bookworm "$work/root.tar" "$mirror" 9>&-
+        "$@" bookworm "$tar" "$mirror" 9>&-
+}
+
+make_disk()
+{
+    debian_root "$work/root.tar" --customize-hook="$here/customize-root.sh \"\$1\""
     say "making the disk image"
     mkdir "$work/root"
     rm -f "$work/root.img"
@@ -166,6 +175,38 @@ make_disk()
         /sbin/mke2fs -q -t ext4 -L root -d "$1/root" "$1/root.img"' \
         sh "$work" 9>&-
     mv "$work/root.img" "$dir/root.img"
+}
+
+# The tree that is kept belongs to whoever made it: fakeroot remembers owners only as long as it runs.
+make_bench()
+{
+    local sources=$here/../../bench/guest module number=30
+    debian_root "$work/bench.tar" --include=python3,perl,gcc,libc6-dev,sqlite3,zstd,xz-utils,openssl,luajit
+    say "making the disk image of make bench"
+    mkdir -p "$work/bench/bench" "$work/root" "$work/ide/lib/modules"
+    cp "$sources"/* "$work/bench/bench/"
+    gcc -O2 -static -Wall -Werror -ffp-contract=off "$sources/work.c" -lm -o "$work/bench/bench/work"
+    gcc -O2 -static -Wall -Werror "$sources/init.c" -o "$work/bench/bench/init"
+    python3 "$sources/make-data.py" "$work/bench/bench/data"
+    truncate -s 1G "$work/root.img"
+    fakeroot sh -c 'tar -xpf "$1/bench.tar" -C "$1/root" --exclude "./dev/*" && cp -R "$1/bench/bench" "$1/root/" &&
+        ln -sf /bench/init "$1/root/sbin/init" &&
+        /sbin/mke2fs -q -t ext4 -L bench -d "$1/root" "$1/root.img"' \
+        sh "$work" 9>&-
+    update_lists amd64
+    fetch amd64 "$(kernel_package amd64 linux-image-cloud-amd64)" "$work/cloud"
+    for module in drivers/scsi/scsi_common drivers/scsi/scsi_mod drivers/scsi/sd_mod drivers/ata/libata \
+        drivers/ata/ata_piix; do
+        for file in "$work"/cloud/lib/modules/*/kernel/"$module.ko"; do
+            [ -e "$file" ] || continue
+            cp "$file" "$work/ide/lib/modules/$number-${module##*/}.ko"
+            number=$((number + 1))
+        done
+    done
+    rm -rf "$dir/bench"
+    mkdir "$dir/bench"
+    pack "$work/ide" >"$dir/bench/ide.cpio"
+    mv "$work/root.img" "$work/root" "$dir/bench/"
 }
 
 # The programs are of both sizes and dynamic, with their libraries: some look for the vDSO with dlopen.
@@ -214,7 +255,7 @@ make_selftests()
 
 for part in "$@"; do
     case $part in
-    small | i386 | disk | selftests) ;;
+    small | i386 | disk | selftests | bench) ;;
     *)
         echo "tools/guest/make-guest.sh: no part '$part'" >&2
         exit 1
@@ -222,6 +263,7 @@ for part in "$@"; do
     esac
     folders=("$here")
     [ ! -d "$here/$part" ] || folders+=("$here/$part")
+    [ "$part" != bench ] || folders+=("$here/../../bench/guest")
     stamp=$(find "${folders[@]}" -maxdepth 1 -type f | sort | xargs cat | sha256sum | cut -d' ' -f1)
     [ "$(cat "$dir/$part.stamp" 2>/dev/null)" != "$stamp" ] || continue
     rm -f "$dir/$part.stamp"

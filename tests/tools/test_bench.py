@@ -1,0 +1,162 @@
+"""bench/figures.py: marker lines, medians, ratios, means and tables; and the limits of the native peer."""
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "bench"))
+
+import figures  # noqa: E402
+import peers  # noqa: E402
+
+ENTRIES = "# names\n\nfirst  integer  do one\nother  float    do two; and three\nlast   kernel   x\n"
+RUN = """\
+[    0.1] a line of the kernel
+BENCH init begin
+BENCH cpu features fpu sse2 avx2
+BENCH first begin
+BENCH first end
+BENCH first sum 00ff
+BENCH other begin
+\x1b[0mBENCH other end\r
+BENCH other sum 1234
+BENCH last begin
+BENCH last end
+BENCH last failed 256
+BENCH done
+"""
+
+
+def markers_of(text, step=1.0):
+    """Feed lines that come `step` seconds apart, each after 0.25 CPU seconds."""
+    markers = figures.Markers()
+    ended = [markers.take(line, i * step, i * 0.25) for i, line in enumerate(text.splitlines())]
+    return markers, [name for name in ended if name]
+
+
+def test_entries():
+    assert figures.read_entries(ENTRIES) == {"first": "integer", "other": "float", "last": "kernel"}
+
+
+@pytest.mark.parametrize("text", ["a integer x\na float y\n", "a nothing x\n", "a integer\n"])
+def test_bad_entries(text):
+    with pytest.raises(ValueError, match="entries, line"):
+        figures.read_entries(text)
+
+
+def test_entries_of_the_image():
+    """The list that is used: all classes, and what the scaling mode and --quick name."""
+    entries = figures.read_entries((ROOT / "bench" / "guest" / "entries").read_text())
+    assert set(entries.values()) == set(figures.CLASSES)
+    assert set(figures.SCALING) <= set(entries)
+    assert not set(figures.BOOT) & set(entries)
+
+
+def test_markers():
+    markers, ended = markers_of(RUN, 2.0)
+    assert markers.done
+    assert markers.init == (2.0, 0.25)
+    assert markers.features == ("fpu", "sse2", "avx2")
+    assert ended == ["first", "other", "last"]
+    assert markers.seconds == {"first": 2.0, "other": 2.0}
+    assert markers.cpu_seconds == {"first": 0.25, "other": 0.25}
+    assert markers.sums == {"first": "00ff", "other": "1234"}
+    assert markers.failures == ["last failed: 256"]
+
+
+def test_markers_of_a_run_that_breaks_off():
+    markers, ended = markers_of(RUN[:RUN.index("BENCH other end")])
+    assert (markers.done, ended, list(markers.seconds)) == (False, ["first"], ["first"])
+
+
+def test_end_without_begin():
+    assert markers_of("BENCH first end\nBENCH first begin\nBENCH other end\n")[0].seconds == {}
+
+
+def test_copies_that_disagree():
+    markers, _ = markers_of("BENCH first begin\nBENCH first end\nBENCH first sum 1\nBENCH first sum 2\n")
+    assert markers.failures == ["first: two copies gave 1 and 2"]
+
+
+def results_of(times, sums=None):
+    """{peer: {entry: [seconds...]}} as Results; CPU seconds are half of the seconds."""
+    results = figures.Results(figures.read_entries(ENTRIES))
+    for peer, entries in times.items():
+        for name, runs in entries.items():
+            for seconds in runs:
+                markers = figures.Markers()
+                markers.seconds, markers.cpu_seconds = {name: seconds}, {name: seconds / 2}
+                markers.sums = {name: (sums or {}).get((peer, name), "0")}
+                results.add(peer, markers)
+    return results
+
+
+TIMES = {"jit": {"first": [1.0, 9.0, 2.0], "other": [1.0], "last": [4.0]},
+         "qemu": {"first": [8.0], "other": [40.0], "last": [4.0]},
+         "native": {"first": [1.0], "other": [0.5]}}
+
+
+def test_ratios_and_means():
+    against = figures.summary(results_of(TIMES), list(TIMES), ["jit"])["against"]["seconds"]["jit"]
+    assert against["qemu"]["entries"] == {"first": 4.0, "other": 40.0, "last": 1.0}
+    assert against["qemu"]["means"]["float"] == pytest.approx(40)
+    assert against["qemu"]["means"]["interpreter"] is None
+    assert against["qemu"]["means"]["all"] == pytest.approx((4 * 10 * 1) ** (1 / 3))  # 40 counts as 10
+    assert against["native"]["entries"] == {"first": 2.0, "other": 2.0, "last": None}
+    assert against["native"]["means"]["all"] == pytest.approx(2)
+
+
+def test_table():
+    rows = figures.rows_of(results_of(TIMES), list(TIMES), ["jit"])
+    assert rows[0] == ["seconds", "jit", "qemu", "native", "times as fast as qemu", "times as long as native"]
+    assert ["  first", "2.000", "8.000", "1.000", "4.00", "2.00"] in rows
+    assert ["  last", "4.000", "4.000", "-", "1.00", "-"] in rows
+    assert ["kernel-bound:", "", "", "", "1.00", "-"] in rows
+    text = figures.layout(rows).splitlines()
+    assert text[0].split() == ["seconds", "jit", "qemu", "native", "times", "as", "fast", "times", "as", "long"]
+    assert all(len(line) <= len(text[0]) for line in text)
+    cpu = figures.rows_of(results_of(TIMES), list(TIMES), ["jit"], "cpu_seconds")
+    assert ["  first", "1.000", "4.000", "0.500", "4.00", "2.00"] in cpu
+
+
+def test_table_without_peers():
+    assert ["  first", "2.000"] in figures.rows_of(results_of({"jit": TIMES["jit"]}), ["jit"], ["jit"])
+
+
+def test_different_results_are_failures():
+    results = results_of(TIMES, {("qemu", "other"): "bad"})
+    results.compare_sums()
+    assert results.failures == ["other: the results differ: jit 0, qemu bad, native 0"]
+    again = figures.Markers()
+    again.sums = {"first": "1"}
+    results.add("jit", again)
+    assert results.failures[-1] == "jit: first gave 1, and 0 in an earlier round"
+
+
+def test_scaling():
+    one, two = results_of({"jit": {"first": [2.0], "other": [1.0]}}), results_of({"jit": {"first": [2.2], "other": [1.1]}})
+    rows, ratios = figures.scaling_rows(one, two, ["jit"], 2)
+    assert rows[1] == ["first", "2.000", "2.200", "1.10"]
+    assert rows[-1] == ["all", "", "", "1.10"]
+    assert ratios["jit"]["last"] is None
+
+
+def test_limits_of_native():
+    assert peers.limits(["avx2"], ["avx2", "sse"]) == {"OPENSSL_ia32cap": "~0x0:~0x0"}
+    limits = peers.limits(["avx2", "avx512f", "sha_ni", "aes"], ["avx2"])
+    assert limits == {"OPENSSL_ia32cap": f"~0x{1 << 57:x}:~0x{1 << 29 | 1 << 16:x}",
+                      "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX512F"}
+
+
+def test_the_data_is_always_the_same(tmp_path):
+    """The data of the entries, twice, by processes whose hashes differ; OpenSSL finds the key good."""
+    for seed in ("1", "2"):
+        subprocess.run([sys.executable, ROOT / "bench" / "guest" / "make-data.py", tmp_path / seed], check=True,
+                       env={"PYTHONHASHSEED": seed})
+    for name in ("functions.c", "text", "rsa.der"):
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
+    subprocess.run(["openssl", "rsa", "-inform", "DER", "-in", tmp_path / "1" / "rsa.der", "-check", "-noout"], check=True,
+                   capture_output=True)
+    assert (tmp_path / "1" / "functions.c").read_text().count("__attribute__") == 250
