@@ -85,6 +85,8 @@ def test_hop(linux, run, name):
     vm.expect(r"1\s+here")
     assert run("engine", name, "jit").returncode == 0
     assert "jit" in run("info", name).stdout
+    vm.console.sendline("md5sum /bin/busybox; echo ag''ain")
+    vm.expect("again")
     facts = json.loads(run("info", name, "jit[0]", "--json").stdout)
     assert facts["translated"]["blocks"] and facts["exits"]["unlinked"] and facts["exits_at"]
     wrong = run("engine", name, "nonsense")

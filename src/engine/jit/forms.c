@@ -29,7 +29,7 @@ static const struct {
     {"XADD", RW, true},   {"BSF", RW},          {"BSR", RW},           {"POPCNT", JIT_WRITE},
     {"LZCNT", JIT_WRITE}, {"TZCNT", JIT_WRITE}, {"MOVBE", JIT_WRITE},  {"ADCX", RW},
     {"ADOX", RW},         {"CRC32", RW},        {"BT", JIT_READ},      {"BTS", RW},
-    {"BTR", RW},          {"BTC", RW},
+    {"BTR", RW},          {"BTC", RW},          {"MOVNTI", JIT_WRITE},
 };
 
 /* Mnemonics (of a row without operands that decide) by kind. */
@@ -52,7 +52,7 @@ static const struct {
     {"PREFETCHT2", NULL, JIT_NOP},
     {"PREFETCHW", NULL, JIT_NOP},
     {"PUSH", "Zv", JIT_PUSH},
-    {"PUSH", "Ev", JIT_PUSH},
+    {"PUSH", "Ev", JIT_PUSH_MEM},
     {"PUSH", "Iz", JIT_PUSH_IMM},
     {"PUSH", "Ib", JIT_PUSH_IMM},
     {"POP", "Zv", JIT_POP},
@@ -64,6 +64,22 @@ static const struct {
     {"JMP", "Ev", JIT_JMP_INDIRECT},
     {"RET", "", JIT_RET},
     {"MOV", "Zv,Iv", JIT_MOV_IMM},
+    {"MOV", "Zb,Ib", JIT_MOV_IMM_BYTE},
+    {"JCXZ/JECXZ/JRCXZ", NULL, JIT_JCXZ},
+    {"CMPXCHG8B", NULL, JIT_CMPXCHG_PAIR},
+    {"CMPXCHG16B", NULL, JIT_CMPXCHG_PAIR},
+    {"CLC", NULL, JIT_BARE},
+    {"STC", NULL, JIT_BARE},
+    {"CMC", NULL, JIT_BARE},
+    {"LFENCE", NULL, JIT_BARE},
+    {"MFENCE", NULL, JIT_BARE},
+    {"SFENCE", NULL, JIT_BARE},
+    {"LAHF", NULL, JIT_AH_FLAGS},
+    {"SAHF", NULL, JIT_AH_FLAGS},
+    {"CLD", NULL, JIT_DIRECTION},
+    {"STD", NULL, JIT_DIRECTION},
+    {"VZEROUPPER", NULL, JIT_VZERO},
+    {"VZEROALL", NULL, JIT_VZERO},
     {"XCHG", "Zv,rAX", JIT_XCHG_ACC},
     {"MUL", NULL, JIT_ACC},
     {"DIV", NULL, JIT_ACC},
@@ -116,10 +132,7 @@ static bool listed(const char *const list[], size_t count, const char *mnemonic)
 /* By cells: what has implicit vector operands, touches memory by a mask, or changes MXCSR. */
 static bool vector_excluded(const char *m)
 {
-    static const char *const names[] = {"PCMPESTRI",  "PCMPESTRM",  "PCMPISTRI",  "PCMPISTRM",
-                                        "VPCMPESTRI", "VPCMPESTRM", "VPCMPISTRI", "VPCMPISTRM",
-                                        "BLENDVPS",   "BLENDVPD",   "PBLENDVB",   "SHA256RNDS2",
-                                        "EXTRQ",      "INSERTQ",    "MOVNTSS",    "MOVNTSD"};
+    static const char *const names[] = {"EXTRQ", "INSERTQ", "MOVNTSS", "MOVNTSD"};
 
     return strstr(m, "GATHER") || strstr(m, "MASKMOV") || LISTED(names, m);
 }
@@ -134,7 +147,8 @@ static bool half_memory(const char *m)
 
 static bool needs_no_alignment(const char *m)
 {
-    static const char *const names[] = {"MOVUPS", "MOVUPD", "MOVDQU", "LDDQU"};
+    static const char *const names[] = {"MOVUPS",    "MOVUPD",    "MOVDQU",    "LDDQU",
+                                        "PCMPESTRI", "PCMPESTRM", "PCMPISTRI", "PCMPISTRM"};
 
     return LISTED(names, m);
 }
@@ -176,13 +190,27 @@ static u8 notation_bytes(const char *size)
     return 0;
 }
 
+/* Registers that are no operands: those of string comparisons, by the letter after "CMP" (explicit lengths in RAX and RDX)
+   and the last one (a mask to XMM0; an index goes to RCX, which is in its place); and XMM0 as the third operand. */
+static void implicit_operands(struct jit_form *f, const struct x86_op_info *info)
+{
+    const char *strings = strstr(info->mnemonic, "PCMPESTR") ?: strstr(info->mnemonic, "PCMPISTR");
+
+    if (strings) {
+        f->acc = strings[4] == 'E';
+        f->xmm0 = strings[8] == 'M' ? JIT_WRITE : 0;
+    } else if (strstr(info->operands, ",XMM0")) {
+        f->xmm0 = JIT_READ;
+    }
+}
+
 /* V is ModRM.reg, H is VEX.vvvv, W, U, N.. are ModRM.rm; G, E, R, M, B the same of general registers and memory. */
 static bool vector_operand(struct jit_form *f, const char *text, size_t length, u8 use)
 {
     char size[4] = "";
     bool either = text[0] == 'R' && length == 5 && text[2] == '/'; /* Rd/Mb */
 
-    if (text[0] == 'I')
+    if (text[0] == 'I' || (length == 4 && !memcmp(text, "XMM0", 4)))
         return true;
     if (length < 2 || (length > 3 && !either))
         return false;
@@ -244,6 +272,7 @@ static bool vector_form(struct jit_form *f, const struct x86_op_info *info)
             f->rm_bytes = 0; /* of the vector length */
         f->align = vex ? vex_alignment(m) : !needs_no_alignment(m);
         f->raises = !raises_nothing(m);
+        implicit_operands(f, info);
         if (!strcmp(m, "VMOVDDUP"))
             f->kind = JIT_NONE;
         return true;
@@ -282,6 +311,11 @@ static void make_form(struct jit_form *f, const struct x86_op_info *info)
     }
     if (m[0] == 'J' && !(info->attributes & X86_OP_PRIVILEGED) && info->flags_read) {
         f->kind = JIT_JCC;
+        return;
+    }
+    if (!strcmp(m, "CMPXCHG")) {
+        plain_operands(f, info->operands, RW, false);
+        f->kind = JIT_CMPXCHG;
         return;
     }
     for (size_t n = 0; n < ARRAY_SIZE(plain); n++)

@@ -6,6 +6,7 @@
  *
  *   jit.c        the engine's table; counts blocks, enters translations, answers what host code asks of C
  *   translate.c  one block to host code
+ *   bytes.c, atomic.c, rflags.c, vector.c ...   translations of instructions, by topic
  *   forms.c      which instructions have a translation, by the notation of the opcode table
  *   emit.h       host instructions into memory
  *   stubs.c      code that all translations share: entering, leaving, calling a handler
@@ -139,6 +140,15 @@ enum jit_kind {
     JIT_JCC,
     JIT_CALL_INDIRECT,
     JIT_JMP_INDIRECT,
+    JIT_MOV_IMM_BYTE,
+    JIT_PUSH_MEM,
+    JIT_JCXZ,
+    JIT_CMPXCHG,
+    JIT_CMPXCHG_PAIR,
+    JIT_BARE, /* the same bytes, no operands */
+    JIT_AH_FLAGS,
+    JIT_DIRECTION,
+    JIT_VZERO,
     JIT_VECTOR, /* the same instruction, vector registers in the host's of the same number */
     JIT_BMI,    /* general registers, coded with VEX */
 };
@@ -157,6 +167,8 @@ struct jit_form {
     bool half;   /* ... half of that */
     bool align;  /* a memory operand must be aligned, if it has 16 bytes or more */
     bool raises; /* SSE exceptions */
+    u8 xmm0;     /* JIT_READ, JIT_WRITE of XMM0, which is no operand */
+    bool acc;    /* reads RAX (and RDX), which is no operand */
 };
 /* Of every row; made once. */
 void jit_forms_init(struct jit_form forms[OP_COUNT]);

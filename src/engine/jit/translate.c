@@ -204,6 +204,18 @@ struct operand jit_memory_operand_single(struct translation *t, unsigned size, b
     return op_mem(JIT_T1, 0);
 }
 
+void jit_linear_address(struct translation *t)
+{
+    linear_address(t);
+}
+struct operand jit_place_single(struct translation *t, unsigned size, bool write, enum jit_place_check check)
+{
+    check_place(t, size, check);
+    translate(t, size, write, false);
+    e_lea(&t->e, true, JIT_T1, op_index(JIT_T1, JIT_T0, 0, 0));
+    return op_mem(JIT_T1, 0);
+}
+
 /* ---- the bytes of an instruction ---- */
 
 bool jit_take_apart(const struct translation *t, struct raw *r)
@@ -268,12 +280,6 @@ unsigned jit_operand_bytes(const struct translation *t, char letter)
     }
 }
 
-/* AH, CH, DH or BH. */
-static bool high_byte(const struct translation *t, char letter, unsigned n)
-{
-    return letter == 'b' && n >= 4 && n < 8 && !(t->insn.prefixes & X86_PFX_REX);
-}
-
 /* ---- instructions ---- */
 
 static bool plain(struct translation *t)
@@ -282,23 +288,23 @@ static bool plain(struct translation *t)
     const struct x86_insn *insn = &t->insn;
     unsigned reg = insn->modrm >> 3 & 7, size = jit_operand_bytes(t, f->rm_size);
     bool reg_waits = false;
+    /* A locked operation over a cache line is none on the host (engine/interp/mem.h). XCHG always is one. */
+    bool locked = (insn->prefixes & X86_PFX_LOCK) || !strcmp(t->info->mnemonic, "XCHG");
+    enum jit_place_check check = locked ? JIT_ONE_LINE : JIT_ANY_PLACE;
     struct operand rm;
     struct raw r;
 
     if (!insn->has_modrm || !jit_take_apart(t, &r))
         return false;
-    if ((f->reg && high_byte(t, f->reg_size, insn->reg)) ||
-        (!insn->is_mem && high_byte(t, f->rm_size, insn->rm)))
-        return false;
+    if ((f->reg && jit_is_high_byte(t, f->reg_size, insn->reg)) ||
+        (!insn->is_mem && jit_is_high_byte(t, f->rm_size, insn->rm)))
+        return jit_high_byte(t, check);
     if (insn->is_mem) {
         bool single = jit_flags_needed(t) || (f->reg && in_memory(insn->reg)), write = f->rm & JIT_WRITE;
-        /* A locked operation over a cache line is none on the host (engine/interp/mem.h). XCHG always is one. */
-        bool locked = (insn->prefixes & X86_PFX_LOCK) || !strcmp(t->info->mnemonic, "XCHG");
-        enum jit_place_check check = locked ? JIT_ONE_LINE : JIT_ANY_PLACE;
 
         /* A bit string reaches beyond its operand. */
         if (f->reg && t->info->mnemonic[0] == 'B' && t->info->mnemonic[1] == 'T')
-            return false;
+            return jit_bit_string(t);
         rm = single ? jit_memory_operand_single(t, size, write, check)
                     : jit_memory_operand(t, size, write, check);
     } else {
@@ -366,9 +372,11 @@ static bool accumulator(struct translation *t)
     unsigned size = jit_operand_bytes(t, t->form->rm_size), digit = insn->modrm >> 3 & 7;
     bool w = size == 8, divides = digit >= 6;
     struct operand rm;
-    u8 opcode = 0xf7;
+    u8 opcode = size == 1 ? 0xf6 : 0xf7, prefix = 0x66;
 
-    if (size < 4)
+    if (size < 4 && divides)
+        return false;
+    if (!insn->is_mem && jit_is_high_byte(t, t->form->rm_size, insn->rm))
         return false;
     if (insn->is_mem) {
         rm = jit_memory_operand_single(t, size, false, JIT_ANY_PLACE);
@@ -402,7 +410,7 @@ static bool accumulator(struct translation *t)
         jit_need_host_flags(t);
     }
     e_mov_rr(&t->e, H_RAX, jit_host[RAX]);
-    emit_modrm(&t->e, NULL, 0, false, w, &opcode, 1, digit, rm);
+    emit_modrm(&t->e, &prefix, size == 2, size == 1, w, &opcode, 1, digit, rm);
     e_mov_rr(&t->e, jit_host[RAX], H_RAX);
     jit_flags_written(t);
     return true;
@@ -427,8 +435,16 @@ static bool mov_imm(struct translation *t)
 {
     unsigned n = t->insn.rm, size = t->insn.operand_size, to = in_memory(n) ? JIT_T0 : jit_host[n];
 
-    if (size < 4)
-        return false;
+    if (size == 2) {
+        static const u8 opcode = 0xc7, prefix = 0x66;
+
+        to = jit_get_guest(t, n, JIT_T0);
+        emit_modrm(&t->e, &prefix, 1, false, false, &opcode, 1, 0, op_reg(to));
+        emit8(&t->e, (u8)t->insn.imm);
+        emit8(&t->e, (u8)(t->insn.imm >> 8));
+        jit_put_guest(t, n, to);
+        return true;
+    }
     e_mov_imm(&t->e, to, size == 8 ? t->insn.imm : (u32)t->insn.imm);
     jit_put_guest(t, n, to);
     return true;
@@ -490,6 +506,22 @@ static bool push(struct translation *t)
     } else {
         e_store(&t->e, op_index(JIT_T1, JIT_T0, 0, 0), jit_host[t->insn.rm]);
     }
+    move_sp(t, -8);
+    return true;
+}
+
+static bool push_mem(struct translation *t)
+{
+    if (!t->insn.is_mem)
+        return push(t);
+    if (t->insn.operand_size != 8)
+        return false;
+    e_mov(&t->e, JIT_T0, jit_memory_operand(t, 8, false, JIT_ANY_PLACE));
+    e_store(&t->e, VCPU(scratch), JIT_T0);
+    push_place(t);
+    e_lea(&t->e, true, JIT_T1, op_index(JIT_T1, JIT_T0, 0, 0));
+    e_mov(&t->e, JIT_T0, VCPU(scratch));
+    e_store(&t->e, op_mem(JIT_T1, 0), JIT_T0);
     move_sp(t, -8);
     return true;
 }
@@ -613,6 +645,25 @@ static bool jcc(struct translation *t)
     return true;
 }
 
+/* JRCXZ. RCX is the host's. */
+static bool jcxz(struct translation *t)
+{
+    static const u8 around[] = {0xe3, 2, 0xeb, 5}; /* JRCXZ over a JMP over the one that follows */
+    const struct cell *cell = &t->b->cells[t->cell];
+    u8 *zero;
+
+    if (cell->rm || t->insn.address_size != 8)
+        return false;
+    jit_release_vectors(t);
+    save_flags(t);
+    emit_bytes(&t->e, around, sizeof(around));
+    zero = e_jmp(&t->e);
+    exit_to(t, next_rip(t), 1, false);
+    e_here(&t->e, zero);
+    exit_to(t, (u64)cell->disp, 0, false);
+    return true;
+}
+
 static bool jmp(struct translation *t)
 {
     const struct cell *cell = &t->b->cells[t->cell];
@@ -732,6 +783,15 @@ static bool (*const translators[])(struct translation *t) = {
     [JIT_JCC] = jcc,
     [JIT_CALL_INDIRECT] = call_indirect,
     [JIT_JMP_INDIRECT] = jmp_indirect,
+    [JIT_MOV_IMM_BYTE] = jit_mov_imm_byte,
+    [JIT_PUSH_MEM] = push_mem,
+    [JIT_JCXZ] = jcxz,
+    [JIT_CMPXCHG] = jit_cmpxchg,
+    [JIT_CMPXCHG_PAIR] = jit_cmpxchg_pair,
+    [JIT_BARE] = jit_bare,
+    [JIT_AH_FLAGS] = jit_ah_flags,
+    [JIT_DIRECTION] = jit_direction,
+    [JIT_VZERO] = jit_vzero,
     [JIT_VECTOR] = jit_vector,
     [JIT_BMI] = jit_bmi,
 };

@@ -105,10 +105,36 @@ struct raw {
 };
 bool jit_take_apart(const struct translation *t, struct raw *r);
 
+/* Linear address of the memory operand to RAX; and from there to [R15], as jit_memory_operand_single does it. */
+void jit_linear_address(struct translation *t);
+struct operand jit_place_single(struct translation *t, unsigned size, bool write, enum jit_place_check check);
+
+/* ---- bytes.c ---- */
+
+/* Whether a register operand of this notation is AH, CH, DH or BH. */
+bool jit_is_high_byte(const struct translation *t, char letter, unsigned n);
+/* JIT_PLAIN with such an operand. */
+bool jit_high_byte(struct translation *t, enum jit_place_check check);
+bool jit_mov_imm_byte(struct translation *t);
+
+/* ---- atomic.c ---- */
+
+bool jit_cmpxchg(struct translation *t);
+bool jit_cmpxchg_pair(struct translation *t);
+/* BT, BTS, BTR, BTC of memory by a register. */
+bool jit_bit_string(struct translation *t);
+
+/* ---- rflags.c ---- */
+
+bool jit_bare(struct translation *t);
+bool jit_ah_flags(struct translation *t);
+bool jit_direction(struct translation *t);
+
 /* ---- vector.c ---- */
 
 bool jit_vector(struct translation *t);
 bool jit_bmi(struct translation *t);
+bool jit_vzero(struct translation *t);
 /* Store what is changed of the vector registers that are held in host registers, as they were when `dirty` and `wide` were
    taken from the translation. R15 is clobbered, flags are kept. */
 void jit_store_vectors(struct translation *t, u16 dirty, u16 wide, bool used_wide);

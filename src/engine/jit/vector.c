@@ -123,9 +123,13 @@ bool jit_vector(struct translation *t)
         hold(t, insn->vvvv, wide);
     if (f->fourth)
         hold(t, insn->imm >> 4 & 15, wide);
+    if (f->xmm0 & JIT_READ)
+        hold(t, 0, wide);
     if (f->rm_vector && !insn->is_mem && (f->rm & JIT_READ))
         hold(t, insn->rm, wide);
-    if (insn->is_mem)
+    if (insn->is_mem && f->acc)
+        rm = jit_memory_operand_single(t, bytes, false, JIT_ANY_PLACE);
+    else if (insn->is_mem)
         rm = jit_memory_operand(t, bytes, f->rm & JIT_WRITE,
                                 f->align && bytes >= 16 ? JIT_ALIGNED : JIT_ANY_PLACE);
     else if (f->rm_vector)
@@ -136,6 +140,8 @@ bool jit_vector(struct translation *t)
         reg = insn->reg;
     else if (f->reg)
         reg = in_memory(insn->reg) ? JIT_T0 : jit_host[insn->reg];
+    if (f->acc)
+        e_mov_rr(&t->e, H_RAX, jit_host[RAX]);
     if (vex)
         emit_vex(&t->e, r.map, r.pp, r.w, r.l, third, r.opcode[0], reg, rm);
     else
@@ -150,12 +156,33 @@ bool jit_vector(struct translation *t)
     }
     if (f->third & JIT_WRITE)
         written(t, insn->vvvv, vex);
+    if (f->xmm0 & JIT_WRITE)
+        written(t, 0, vex);
     if (!insn->is_mem && (f->rm & JIT_WRITE)) {
         if (f->rm_vector)
             written(t, insn->rm, vex);
         else
             jit_put_guest(t, insn->rm, rm.base);
     }
+    return true;
+}
+
+/* VZEROUPPER and VZEROALL: of all registers, most of which are in memory. */
+bool jit_vzero(struct translation *t)
+{
+    static const u8 xorps[] = {0x0f, 0x57, 0xc0}, store[] = {0x0f, 0x11};
+    bool all = t->insn.vex_l;
+
+    jit_release_vectors(t);
+    load_state(t);
+    emit_bytes(&t->e, xorps, sizeof(xorps));
+    for (unsigned n = 0; n < 16; n++)
+        for (i32 half = all ? 0 : 16; half < 32; half += 16) {
+            struct operand to = vector_home(n);
+
+            to.disp += half;
+            emit_modrm(&t->e, NULL, 0, false, false, store, 2, 0, to);
+        }
     return true;
 }
 
