@@ -795,7 +795,7 @@ static void process_contexts(void)
     static u64 other_pml4[512] __attribute__((aligned(4096)));
     static u64 other_walk[3][512] __attribute__((aligned(4096)));
     struct context c;
-    const ulong no_flush = 1ul << 63;
+    const ulong no_flush = 1ul << 63, far = ADDRESS + 0x5000;
     struct code read = CODE64("mov rax, [rbx]");
 
     if (!cpu_has(CPU_PCID)) {
@@ -837,14 +837,16 @@ static void process_contexts(void)
     write_cr3((ulong)other_pml4 | 2);
     write_cr3((ulong)pml4 | 1);
     expect_trap(run(&c), FAULT(PF, ERROR_U), "MOV to CR3 drops its PCID");
-    /* More PCIDs than a TLB may have room for; what an address leads to when it is executed; and back again. */
-    map_all(0, 0);
+    /* More PCIDs than a TLB may have room for; what an address leads to when it is executed; and back again. In a small TLB
+       that is indexed by the lowest bits of the page, ADDRESS would take the place of CODE_AREA. */
+    walk[0][(far >> 12) & 511] = FRAME | RIGHTS;
+    other_walk[0][far >> 12 & 511] = (FRAME + 0x1000) | RIGHTS;
     memcpy((void *)FRAME, "\xb8\x11\x11\0\0\xc3", 6); /* mov eax, 0x1111; ret */
     memcpy((void *)(FRAME + 0x1000), "\xb8\x22\x22\0\0\xc3", 6);
     c = user_context(CODE64("call rbx"));
-    c.bx = ADDRESS;
+    c.bx = far;
     for (unsigned turn = 0; turn < 60; turn++) {
-        unsigned pcid = 1 + turn % 20;
+        unsigned pcid = 1 + turn % (turn < 40 ? 20 : 4);
 
         write_cr3(((ulong)(pcid & 1 ? pml4 : other_pml4) | pcid) | (turn > 20 ? no_flush : 0));
         const struct trap *trap = run(&c);
@@ -852,20 +854,20 @@ static void process_contexts(void)
         expect_equal(trap->at.ax, pcid & 1 ? 0x1111 : 0x2222, "PCID %u has its own code", pcid);
     }
     /* INVLPG takes a global page from all PCIDs. */
-    map_all(0, G);
-    other_walk[0][ADDRESS >> 12 & 511] = FRAME | RIGHTS | G;
+    walk[0][far >> 12 & 511] |= G;
+    other_walk[0][far >> 12 & 511] = FRAME | RIGHTS | G;
     c = user_context(read);
-    c.bx = ADDRESS;
+    c.bx = far;
     for (unsigned pcid = 1; pcid <= 2; pcid++) {
         write_cr3((ulong)(pcid == 2 ? other_pml4 : pml4) | pcid);
-        invlpg(ADDRESS);
+        invlpg(far);
         expect_trap(run(&c), END, "global page of PCID %u", pcid);
     }
-    set_level(0, 0, 0);
-    other_walk[0][ADDRESS >> 12 & 511] = 0;
-    invlpg(ADDRESS);
+    walk[0][far >> 12 & 511] = other_walk[0][far >> 12 & 511] = 0;
+    invlpg(far);
     write_cr3((ulong)pml4 | 1 | no_flush);
     expect_trap(run(&c), FAULT(PF, ERROR_U), "INVLPG of a global page, in another PCID");
+    c.bx = ADDRESS;
     if (cpu_has(CPU_INVPCID)) {
         const struct {
             ulong type;
