@@ -122,13 +122,22 @@ repeat(struct vcpu_state *s, struct interp *c, const struct cell *i, unsigned cl
         TAIL name##_once(s, c, i);                                                                           \
     }
 
-/* How many elements from `lin` on lie in one page that `tag` opens, at most `count`; 0 if none. */
-static u64 page_run(u64 tag, u64 lin, u64 count, unsigned size)
+/* Where the bytes at `lin` are in the host, if accesses may go to them directly; else NULL. Raises what the access raises. */
+static u8 *direct(struct interp *c, const struct cell *i, u64 lin, unsigned size, enum mem_access access)
+{
+    const struct tlb_entry *e = tlb_slot(c->tlb, lin);
+    const u64 *tag = access == MEM_WRITE ? &e->tag_write : &e->tag_read;
+
+    if (*tag != (lin & PAGE_MASK))
+        interp_probe(c, i, lin, size, access);
+    return *tag == (lin & PAGE_MASK) ? (u8 *)(uintptr_t)(lin + e->addend) : NULL;
+}
+
+/* How many elements from `lin` on lie in its page, at most `count`. */
+static u64 page_run(u64 lin, u64 count, unsigned size)
 {
     u64 room = (PAGE_SIZE - (lin & ~PAGE_MASK)) / size;
 
-    if (tag != (lin & PAGE_MASK))
-        return 0;
     return count < room ? count : room;
 }
 
@@ -157,19 +166,17 @@ static bool bulk_allowed(const struct vcpu_state *s, const struct interp *c, con
     static u64 movs##bits##_bulk(struct vcpu_state *s, struct interp *c, const struct cell *i, u64 count)    \
     {                                                                                                        \
         u64 from, to, n;                                                                                     \
-        const struct tlb_entry *f, *t;                                                                       \
         u8 *src, *dst;                                                                                       \
                                                                                                              \
         if (!bulk_allowed(s, c, i))                                                                          \
             return 0;                                                                                        \
         from = cut(i, s->gpr[RSI]) + c->seg_base[i->seg];                                                    \
         to = cut(i, s->gpr[RDI]);                                                                            \
-        f = tlb_slot(c->tlb, from);                                                                          \
-        t = tlb_slot(c->tlb, to);                                                                            \
-        n = page_run(f->tag_read, from, count, bits / 8);                                                    \
-        n = page_run(t->tag_write, to, n, bits / 8);                                                         \
-        src = (u8 *)(uintptr_t)(from + f->addend);                                                           \
-        dst = (u8 *)(uintptr_t)(to + t->addend);                                                             \
+        n = page_run(to, page_run(from, count, bits / 8), bits / 8);                                         \
+        /* Both may need the same slot of the TLB, where one step after the other would walk twice. */       \
+        if (!n || !(src = direct(c, i, from, bits / 8, MEM_READ)) ||                                         \
+            !(dst = direct(c, i, to, bits / 8, MEM_WRITE)))                                                  \
+            return 0;                                                                                        \
         if (dst > src && dst < src + n * (bits / 8)) /* overlapping forwards: a pattern fill */              \
             return 0;                                                                                        \
         memmove(dst, src, n *(bits / 8));                                                                    \
@@ -192,17 +199,19 @@ FOR_ALL(DEFINE_MOVS, movs)
     static u64 stos##bits##_bulk(struct vcpu_state *s, struct interp *c, const struct cell *i, u64 count)    \
     {                                                                                                        \
         u64 to, n;                                                                                           \
-        const struct tlb_entry *t;                                                                           \
         u##bits##_unaligned *dst;                                                                            \
                                                                                                              \
         if (!bulk_allowed(s, c, i))                                                                          \
             return 0;                                                                                        \
         to = cut(i, s->gpr[RDI]);                                                                            \
-        t = tlb_slot(c->tlb, to);                                                                            \
-        n = page_run(t->tag_write, to, count, bits / 8);                                                     \
-        dst = (u##bits##_unaligned *)(uintptr_t)(to + t->addend);                                            \
-        for (u64 k = 0; k < n; k++)                                                                          \
-            dst[k] = get##bits(s, 0);                                                                        \
+        n = page_run(to, count, bits / 8);                                                                   \
+        if (!n || !(dst = (u##bits##_unaligned *)(void *)direct(c, i, to, bits / 8, MEM_WRITE)))             \
+            return 0;                                                                                        \
+        if (get##bits(s, 0) == (u##bits)(get8(s, 0) * 0x0101010101010101ull))                                \
+            memset(dst, get8(s, 0), n *(bits / 8));                                                          \
+        else                                                                                                 \
+            for (u64 k = 0; k < n; k++)                                                                      \
+                dst[k] = get##bits(s, 0);                                                                    \
         advance(s, i, RDI, n *(bits / 8));                                                                   \
         return n;                                                                                            \
     }                                                                                                        \
