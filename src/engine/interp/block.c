@@ -191,6 +191,11 @@ static void cache_flush(struct block_cache *cache, struct interp *c)
     c->link_from = NULL;
 }
 
+void block_drop_all(struct interp *c)
+{
+    cache_flush(c->blocks, c);
+}
+
 /* ---- memory listener ---- */
 
 static void on_written(void *opaque, struct mem_block *block, u64 offset, u64 len, unsigned marks)

@@ -15,6 +15,9 @@ void block_cache_free(struct block_cache *cache);
    from the loop only: it may throw every block away. */
 struct block *block_lookup(struct interp *c);
 
+/* Forget all blocks. Outside run. */
+void block_drop_all(struct interp *c);
+
 /* An execute breakpoint is armed at a linear address: from now on a block ends before it, and nothing but block_lookup leads
    to the one that begins there. Stays when the breakpoint goes, since it comes and goes with the guest's tasks. */
 void block_cut(struct interp *c, u64 lin);

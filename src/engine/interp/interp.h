@@ -127,6 +127,7 @@ enum {
     MODE_AVX_UD =
         1 << 10,         /* AVX raises #UD (CR4.OSXSAVE clear, or not both SSE and AVX in XCR0); #NM as SSE */
     MODE_LA57 = 1 << 11, /* 64-bit code, 57-bit addresses: which direct branches leave them */
+    MODE_AC = 1 << 12,   /* EFLAGS.AC, where it decides what accesses may do: SMAP, alignment check */
 };
 
 enum { BLOCK_MAX_CELLS = 48 };
@@ -152,9 +153,16 @@ struct block {
     struct block *hash_next;
     struct block *page_next[2]; /* other blocks of the page, of the second page */
     interp_fn
-        *first_fn;   /* handler of the first cell, which a tier (tier.h) may have put its own in front of */
-    void *tier_code; /* the tier's, NULL: none */
-    u32 tier_heat;   /* how often the tier saw the block before it did something about it */
+        *first_fn; /* handler of the first cell, which a tier (tier.h) may have put its own in front of */
+    /* The tier's: */
+    const u8 *tier_code; /* its translation, NULL: none */
+    u32 tier_heat;       /* how often the tier saw the block before it did something about it */
+    u32 tier_links;      /* branches that were linked to the translation */
+    u32 tier_page;       /* of the translation's check of the mapping */
+    u8 tier_mode;        /* which of the tier's modes `mode` is */
+    bool tier_flags;     /* the translation begins by writing all flags */
+    u8 tier_crossed;     /* how often accesses that were checked together lay across a page end */
+    bool tier_apart;     /* accesses are checked one by one */
     struct cell cells[];
 };
 #define BLOCK_DEAD    0xffffffffu

@@ -135,11 +135,14 @@ u64 interp_rflags(const struct interp *c)
 static void rights_changed(struct interp *c)
 {
     const struct vcpu_state *s = c->state;
+    /* At CPL 3 alignment is checked (SDM 3A 6.15, interrupt 17), else SMAP is overridden. */
+    bool ac = (s->rflags & FLAG_AC) && (c->cpl != 3 || (s->cr0 & CR0_AM));
 
-    if (c->cpl == 3) /* alignment check: SDM 3A 6.15, interrupt 17 */
-        c->tlb = c->tlbs[(s->rflags & FLAG_AC) && (s->cr0 & CR0_AM) ? TLB_CHECKED : TLB_USER];
+    if (c->cpl == 3)
+        c->tlb = c->tlbs[ac ? TLB_CHECKED : TLB_USER];
     else
-        c->tlb = c->tlbs[(s->rflags & FLAG_AC) ? TLB_SUPER_AC : TLB_SUPER];
+        c->tlb = c->tlbs[ac ? TLB_SUPER_AC : TLB_SUPER];
+    c->mode = (c->mode & ~(u32)MODE_AC) | (ac ? MODE_AC : 0);
     c->kick_mask = ~(u32)(s->rflags & FLAG_IF ? 0 : KICK_INTERRUPT);
 }
 

@@ -23,7 +23,7 @@ bool jit_cmpxchg(struct translation *t)
         (!insn->is_mem && (borrow || jit_is_high_byte(t, f->rm_size, insn->rm))))
         return false;
     if (insn->is_mem)
-        rm = jit_memory_operand_single(t, jit_operand_bytes(t, f->rm_size), true, place_check(t));
+        rm = jit_memory_place(t, jit_operand_bytes(&t->insn, f->rm_size), true, place_check(t));
     else
         rm = op_reg(insn->rm == RAX ? H_RAX : jit_get_guest(t, insn->rm, JIT_T1));
     if (!insn->is_mem && insn->reg == RAX)
@@ -86,7 +86,7 @@ bool jit_bit_string(struct translation *t)
     emit_op(e, true, 0xc1, 7, op_reg(JIT_T1)); /* SAR */
     emit8(e, (u8)(log + 3));
     e_lea(e, true, JIT_T0, op_index(JIT_T0, JIT_T1, log, 0));
-    rm = jit_place_single(t, size, t->form->rm & JIT_WRITE, place_check(t));
+    rm = jit_place(t, size, t->form->rm & JIT_WRITE, place_check(t));
     e_mov_rr(e, H_RAX, jit_get_guest(t, insn->reg, H_RAX));
     e_alu_imm(e, false, ALU_AND, op_reg(H_RAX), (i32)(size * 8 - 1));
     e_store(e, op_gs(offsetof(struct jit_vcpu, scratch)), H_RAX);

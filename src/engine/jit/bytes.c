@@ -40,7 +40,7 @@ bool jit_high_byte(struct translation *t, enum jit_place_check check)
         (!insn->is_mem && in_rsp(f->rm_size, insn->rm)))
         return false;
     if (insn->is_mem)
-        jit_memory_operand_single(t, jit_operand_bytes(t, f->rm_size), f->rm & JIT_WRITE, check);
+        jit_memory_place(t, jit_operand_bytes(&t->insn, f->rm_size), f->rm & JIT_WRITE, check);
     if (jit_flags_needed(t))
         jit_need_host_flags(t);
     if (rax)

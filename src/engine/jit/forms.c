@@ -199,6 +199,7 @@ static void implicit_operands(struct jit_form *f, const struct x86_op_info *info
     if (strings) {
         f->acc = strings[4] == 'E';
         f->xmm0 = strings[8] == 'M' ? JIT_WRITE : 0;
+        f->rcx = strings[8] == 'I';
     } else if (strstr(info->operands, ",XMM0")) {
         f->xmm0 = JIT_READ;
     }

@@ -13,75 +13,72 @@
 
 #include "engine/interp/engine.h"
 #include "engine/interp/mem.h"
+#include "engine/jit/emit.h"
 #include "engine/jit/engine.h"
 
 enum { DEFAULT_CACHE = 64 << 20, MIN_CACHE = 64 << 10, DEFAULT_THRESHOLD = 20 };
 
 /* ---- TLB ---- */
 
-static void forget_stack(struct jit_vcpu *j)
+static u64 empty_tag(u64 slot)
 {
-    memset(j->stack_limit, 0, sizeof(j->stack_limit));
-}
-
-static u64 empty_tag(size_t n)
-{
-    return ((n & (JIT_TLB_ENTRIES - 1)) ^ 1) << PAGE_SHIFT;
+    return (slot ^ 1) << PAGE_SHIFT;
 }
 
 static void tlb_flushed(struct interp *c, unsigned rights)
 {
     struct jit_vcpu *j = jit_of(c);
 
-    for (unsigned r = 0; r < JIT_TLB_SETS; r++)
+    for (unsigned r = 0; r < TLB_COUNT; r++)
         for (unsigned w = 0; w < 2 && rights >> r & 1; w++)
-            for (size_t n = 0; n < JIT_TLB_ENTRIES; n++)
-                j->tlb[r][w][n].tag = empty_tag(n);
-    forget_stack(j);
+            for (unsigned n = 0; n < JIT_TLB_ENTRIES; n++)
+                j->tlb[r][w].tag[n] = empty_tag(n);
+    memset(j->page_id[true], 0, sizeof(j->page_id[true]));
+    if (rights >> TLB_SUPER & 1 || j->low_supervisor)
+        memset(j->page_id[false], 0, sizeof(j->page_id[false]));
+    j->low_supervisor = false;
 }
 
 static void tlb_page_flushed(struct interp *c, u64 lin)
 {
     struct jit_vcpu *j = jit_of(c);
+    unsigned slot = jit_page_slot(lin);
 
-    for (unsigned r = 0; r < JIT_TLB_SETS; r++)
-        for (unsigned w = 0; w < 2; w++)
-            jit_tlb_slot(j->tlb[r][w], lin)->tag = empty_tag(lin >> PAGE_SHIFT);
-    forget_stack(j);
+    for (struct jit_tlb *t = j->tlb[0]; t < j->tlb[TLB_COUNT]; t++)
+        t->tag[slot] = empty_tag(slot);
+    j->page_id[0][slot] = j->page_id[1][slot] = 0;
 }
 
 static void tlb_protected(struct interp *c, u64 host)
 {
     struct jit_vcpu *j = jit_of(c);
 
-    for (unsigned r = 0; r < JIT_TLB_SETS; r++)
+    for (unsigned rights = 0; rights < TLB_COUNT; rights++) {
+        struct jit_tlb *t = &j->tlb[rights][1];
+
         for (unsigned n = 0; n < JIT_TLB_ENTRIES; n++)
-            if (j->tlb[r][1][n].host == host)
-                j->tlb[r][1][n].tag = empty_tag(n);
-    if (j->stack_host == host)
-        forget_stack(j);
+            if (t->tag[n] + t->delta[n] == host)
+                t->tag[n] = empty_tag(n);
+    }
 }
 
 /* ---- blocks ---- */
 
-/* The software TLB in use has changed with the rights. */
-static void rights_changed(struct jit_vcpu *j)
-{
-    unsigned n = (unsigned)((j->interp.tlb - j->interp.tlbs[0]) / TLB_ENTRIES);
-
-    j->rights = j->interp.tlb;
-    j->read = j->tlb[n][0];
-    j->write = j->tlb[n][1];
-    forget_stack(j);
-}
-
+/* The block is the one for its RIP and mode, by the loop or a link: remember what leads to its translation. */
 static void enter(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
     struct jit_vcpu *j = jit_of(c);
+    const struct block *b = c->block;
+    unsigned slot = jit_target_slot(b->rip);
+    bool user = b->mode & MODE_USER;
 
-    if (j->rights != c->tlb)
-        rights_changed(j);
     j->stats.enters++;
+    j->page_id[user][jit_page_slot(b->rip)] = b->tier_page;
+    j->low_supervisor |= !user && !(b->rip >> 63);
+    if (!b->cut) {
+        j->target_rip[b->tier_mode][slot] = b->rip;
+        j->target_code[b->tier_mode][slot] = b->tier_code + j->code->layout.checked;
+    }
     TAIL((interp_fn *)(uintptr_t)j->code->stub.enter)(s, c, i);
 }
 
@@ -134,24 +131,125 @@ bool jit_call_handler(struct jit_vcpu *j, struct block *b, u64 n)
     return false;
 }
 
-void jit_unlinked(struct jit_vcpu *j, struct block *b, u64 site_and_which)
+static const u8 *entry_of(const struct code_cache *code, const struct block *b, enum jit_entry entry)
 {
-    const struct block *to = b->link[site_and_which & 1];
+    const struct jit_layout *l = &code->layout;
 
-    if (!to || !to->tier_code)
-        return;
-    j->stats.links++;
-    jit_link(j->code, (u8 *)(uintptr_t)(site_and_which >> 1), to->tier_code);
+    switch (entry) {
+    case ENTRY_FLAGS: return b->tier_code + (b->tier_flags ? l->body + 2 : l->flags);
+    case ENTRY_CHECKED: return b->tier_code + l->checked;
+    case ENTRY_POLL: return b->tier_code + l->poll;
+    case ENTRY_BODY: break;
+    }
+    return b->tier_code + l->body;
 }
 
-/* The entry becomes a jump to the code before it, which leaves to the loop. */
+static void link_exit(struct code_cache *code, u8 *site, struct block *to, enum jit_entry entry)
+{
+    u8 *place = code_rw(code, site);
+    struct jit_link *grown;
+    i32 distance;
+
+    if (code->nlinks >= code->max_links) {
+        u32 max = code->max_links ? code->max_links * 2 : 1 << 12;
+
+        grown = realloc(code->links, max * sizeof(*grown));
+        if (!grown)
+            return;
+        code->links = grown;
+        code->max_links = max;
+    }
+    memcpy(&distance, place, sizeof(distance));
+    code->links[code->nlinks] = (struct jit_link){site, site + 4 + distance, to->tier_links};
+    to->tier_links = code->nlinks++;
+    e_target(&(struct emit){0}, place, code_rw(code, entry_of(code, to, entry)));
+}
+
+const void *jit_unlinked(struct jit_vcpu *j, struct block *b, u64 exit)
+{
+    struct interp *c = &j->interp;
+    unsigned which = exit >> 2 & 1;
+    enum jit_entry entry = exit & 3;
+    const struct cell *last = &b->cells[b->ncells - 1];
+    u64 rip = which ? b->rip + b->nbytes : (u64)last->disp;
+    bool same_page = ((rip ^ b->rip) & PAGE_MASK) == 0;
+    struct block *to = same_page ? b->link[which] : NULL;
+    const struct jump_entry *jump = jump_slot(c, rip);
+
+    if (!to && jump->rip == rip && jump->generation == c->generation[rip >> 63] &&
+        jump->block->mode == b->mode && (!same_page || jump->block->page == b->page) &&
+        jump->block->page2 == BLOCK_NO_PAGE)
+        to = jump->block;
+    if (to && to->tier_code && to->mode != BLOCK_DEAD) {
+        j->stats.links++;
+        link_exit(j->code, (u8 *)(uintptr_t)(exit >> 3), to, entry);
+        return entry_of(j->code, to, entry == ENTRY_FLAGS ? ENTRY_BODY : entry);
+    }
+    j->stats.exits[JIT_EXIT_UNLINKED]++;
+    c->state->rip = rip;
+    c->block = b;
+    c->link_from = same_page ? b : NULL;
+    c->link_which = which;
+    return NULL;
+}
+
+static void jump_short(struct code_cache *code, const u8 *from, const u8 *to)
+{
+    u8 jump[2] = {0xeb, (u8)(to - (from + 2))};
+    u16 both;
+
+    memcpy(&both, jump, 2);
+    __atomic_store_n((u16 *)(void *)code_rw(code, from), both, __ATOMIC_RELEASE);
+}
+
+/* Its entries become jumps to the code that leaves to the loop, and what was linked to it looks for another target. */
+static void close_entries(struct code_cache *code, struct block *b)
+{
+    const struct jit_layout *l = &code->layout;
+    const u8 *start = b->tier_code;
+
+    jump_short(code, start + l->flags, start + l->leave_flags);
+    jump_short(code, start + l->checked, start + l->leave);
+    jump_short(code, start + l->poll, start + l->leave);
+    jump_short(code, start + l->body, start + l->leave);
+    if (b->tier_flags)
+        jump_short(code, start + l->body + 2, start + l->leave_flags);
+    for (u32 n = b->tier_links; n; n = code->links[n].next)
+        e_target(&(struct emit){0}, code_rw(code, code->links[n].site),
+                 code_rw(code, code->links[n].unlinked));
+    b->tier_links = 0;
+    b->tier_code = NULL;
+}
+
 static void block_killed(struct interp *c, struct block *b)
 {
-    static const u8 jump_back[2] = {0xeb, 0xee};
-
     if (b->tier_code)
-        __atomic_store_n((u16 *)(void *)code_rw(jit_of(c)->code, b->tier_code), *(const u16 *)jump_back,
-                         __ATOMIC_RELEASE);
+        close_entries(jit_of(c)->code, b);
+}
+
+void jit_discard(struct jit_vcpu *j, struct block *b)
+{
+    if (!b->tier_code)
+        return;
+    close_entries(j->code, b);
+    b->cells[0].fn = count;
+}
+
+static void forget_code(struct code_cache *code)
+{
+    code->used = code->stubs_end;
+    code->full = false;
+    code->nlinks = 1;
+    code->nmodes = 0;
+    code->npages = 0;
+    memset(code->pages, 0, sizeof(code->pages));
+}
+
+static void forget_targets(struct jit_vcpu *j)
+{
+    memset(j->target_rip, 0, sizeof(j->target_rip));
+    for (unsigned n = 0; n < JIT_MODES; n++)
+        j->target_rip[n][0] = 1; /* no such RIP is looked for there */
 }
 
 static void blocks_dropped(struct interp *c)
@@ -159,8 +257,8 @@ static void blocks_dropped(struct interp *c)
     struct jit_vcpu *j = jit_of(c);
 
     j->stats.drops++;
-    j->code->used = j->code->stubs_end;
-    j->code->full = false;
+    forget_code(j->code);
+    forget_targets(j);
 }
 
 static bool wants_drop(const struct interp *c)
@@ -183,6 +281,7 @@ static const struct interp_tier jit_tier = {
 static void code_cache_put(struct code_cache *code)
 {
     perf_map_close(code->perf);
+    free(code->links);
     free(code->forms);
     code_cache_free(code);
 }
@@ -208,7 +307,10 @@ static struct code_cache *code_cache_get(struct vcpu *vcpu, struct error *err)
         return NULL;
     }
     jit_forms_init(code->forms);
+    code->bmi2 = __builtin_cpu_supports("bmi2");
+    code->counts = vcpu->vm->config.clock == CLOCK_ICOUNT;
     jit_make_stubs(code);
+    forget_code(code);
     if (vcpu->vm->config.jit_perf_map) {
         code->perf = perf_map_open(err);
         if (!code->perf) {
@@ -236,6 +338,7 @@ static int jit_attach(struct vcpu *vcpu, struct error *err)
     j->code = code;
     j->threshold = vcpu->vm->config.jit_threshold ? vcpu->vm->config.jit_threshold : DEFAULT_THRESHOLD;
     tlb_flushed(&j->interp, UINT_MAX);
+    forget_targets(j);
     return 0;
 }
 
@@ -258,9 +361,24 @@ static void set_gs_base(const struct jit_vcpu *j)
         syscall(SYS_arch_prctl, ARCH_SET_GS, j);
 }
 
+/* From the first run with a budget on, translations keep to it. */
+static void count_from_now(struct interp *c)
+{
+    struct code_cache *code = jit_of(c)->code;
+
+    code->counts = true;
+    block_drop_all(c);
+    jit_make_stubs(code);
+}
+
 static enum engine_exit jit_run(struct vcpu *vcpu, u64 max_insns)
 {
-    set_gs_base(jit_of(vcpu_interp(vcpu)));
+    enum { BOUNDLESS_BITS = 62 }; /* what a machine without a budget asks for, less what it has run */
+    struct interp *c = vcpu_interp(vcpu);
+
+    if (max_insns >> BOUNDLESS_BITS == 0 && !jit_of(c)->code->counts)
+        count_from_now(c);
+    set_gs_base(jit_of(c));
     return interp_engine.run(vcpu, max_insns);
 }
 

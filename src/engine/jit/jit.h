@@ -5,11 +5,15 @@
  * leaves everything rare to the cells. docs/jit.md is the tour.
  *
  *   jit.c        the engine's table; counts blocks, enters translations, answers what host code asks of C
- *   translate.c  one block to host code
- *   bytes.c, atomic.c, rflags.c, vector.c ...   translations of instructions, by topic
+ *   translate.c  one block to host code: what holds from instruction to instruction, flags, and what lies behind the block
+ *   integer.c    instructions on general registers
+ *   address.c    memory operands: the inline TLB, and checks that several accesses share
+ *   branch.c     stack, branches, and the ways from one translation to the next
+ *   bytes.c, atomic.c, rflags.c, vector.c     other instructions, by topic
  *   forms.c      which instructions have a translation, by the notation of the opcode table
  *   emit.h       host instructions into memory
  *   stubs.c      code that all translations share: entering, leaving, calling a handler
+ *   refill.c     what host code calls in the middle of everything: TLB, page checks
  *   code.c       the memory of host code: writable in one mapping, executable in another
  *   stats.c      what is counted, for `plastron info`
  *   perf.c       names of host code for perf
@@ -35,15 +39,46 @@
 #include "engine/jit/stats.h"
 
 /*
- * A small copy of the interpreter's TLB in a form that needs two scratch registers: `tag` is the page, `host` its host
- * address. Only pages that loads (or stores) may go to directly are in it. lin - tag < 4096 exactly for a hit; the tag of
- * an empty entry is a page of another slot, which no address that is looked for here lies in.
+ * A small copy of the interpreter's TLB, for loads and for stores, of pages that host code may go to directly. `tag` is the
+ * page, `delta` what is added to a linear address in it to get the host's. lin - tag < 4096 exactly for a hit; the tag of an
+ * empty entry is a page of another slot, which no address that is looked for here lies in. Tags and deltas are arrays of
+ * their own because the slot is a byte, which scales by 8.
  */
-struct jit_tlb_entry {
-    u64 tag, host;
+enum { JIT_TLB_ENTRIES = 256 };
+struct jit_tlb {
+    u64 tag[JIT_TLB_ENTRIES], delta[JIT_TLB_ENTRIES];
 };
-/* A set for each of the interpreter's; that for checked alignment stays empty, as there. */
-enum { JIT_TLB_BITS = 8, JIT_TLB_ENTRIES = 1 << JIT_TLB_BITS, JIT_TLB_SETS = TLB_CHECKED + 1 };
+
+/* Where indirect branches go: RIP to the `checked` entry of a translation, in a table for each mode that blocks have. */
+enum { JIT_TARGETS = 1 << 12, JIT_MODES = 8 };
+
+/* A branch into a translation that was linked to it. */
+struct jit_link {
+    u8 *site;     /* executable address of the distance in its jump instruction */
+    u8 *unlinked; /* where the jump went before */
+    u32 next;     /* index of another link to the same translation, 0: none */
+};
+
+/* A page of code that has translations: linear page and host page, by a number that is never used for another pair. */
+struct jit_page {
+    u64 linear, host;
+    u32 id;
+};
+
+/*
+ * A translation begins with its entries, each for another way in. Offsets from the translation's start, the same for all.
+ *
+ *     flags    the guest's flags are in the host's alone; stores them (of a block that begins by writing them all: the place
+ *              after `body`, and nothing is stored)
+ *     checked  from anywhere: is the page that the code was translated from still mapped here?
+ *     poll     from the same page: has somebody kicked, and does the budget (if instructions are counted) cover the block?
+ *     body     from the same page, forward. Every way round a loop leads through another entry.
+ *
+ * Dead translations have jumps over their entries, to `leave_flags` and `leave`.
+ */
+struct jit_layout {
+    u8 flags, leave_flags, leave, checked, poll, body;
+};
 
 struct code_cache;
 struct jit_form;
@@ -53,15 +88,19 @@ struct jit_vcpu {
     struct jit_vcpu *self;
     u64 guest_r9_r11[3];
     u64 scratch;
-    struct jit_tlb_entry *read, *write; /* the sets for the current rights */
-    /* The page that stack accesses went to last: loads and stores may go to it. An access of 2^n bytes is inside when its
-       offset is below stack_limit[n]; all are 0 when there is no such page. */
-    u64 stack_tag, stack_host, stack_limit[6];
-    const struct tlb_entry *rights; /* the interpreter's TLB that these belong to */
+    bool crossed;                     /* the last refill was refused because the access crosses a page */
+    u64 checked[4];                   /* deltas of pages that a block has checked (address.c) */
+    struct jit_tlb tlb[TLB_COUNT][2]; /* by rights, as interp.tlbs; for loads, for stores */
+    u32 page_id
+        [2]
+        [256]; /* supervisor, user: jit_page.id of what is mapped at a linear page for execution, 0: not known */
+    bool
+        low_supervisor; /* page_id[0] has something of the lower half of the addresses, which MOV to CR3 changes */
     struct code_cache *code;
     u32 threshold; /* executions by its cells before a block is translated */
-    struct jit_tlb_entry tlb[JIT_TLB_SETS][2][JIT_TLB_ENTRIES]; /* for loads, for stores */
     struct jit_stats stats;
+    u64 target_rip[JIT_MODES][JIT_TARGETS];
+    const void *target_code[JIT_MODES][JIT_TARGETS];
 };
 
 /* Host register of each guest register; JIT_IN_MEMORY: in guest_r9_r11. */
@@ -74,9 +113,13 @@ static inline struct jit_vcpu *jit_of(struct interp *c)
     return (struct jit_vcpu *)c;
 }
 
-static inline struct jit_tlb_entry *jit_tlb_slot(struct jit_tlb_entry *set, u64 lin)
+static inline unsigned jit_page_slot(u64 lin)
 {
-    return &set[lin >> PAGE_SHIFT & (JIT_TLB_ENTRIES - 1)];
+    return lin >> PAGE_SHIFT & 255;
+}
+static inline unsigned jit_target_slot(u64 rip)
+{
+    return (rip ^ rip >> 12) & (JIT_TARGETS - 1);
 }
 
 /* ---- code.c ---- */
@@ -86,11 +129,21 @@ struct code_cache {
     u8 *rw, *rx;
     size_t size, used, stubs_end;
     bool full;              /* a translation did not fit any more: the loop shall drop all blocks */
+    bool counts;            /* translations count their instructions and keep to the budget */
+    bool bmi2;              /* the host has RORX */
     struct jit_form *forms; /* of every row */
     struct perf_map *perf;  /* NULL without --jit-perf-map */
+    struct jit_layout layout;
+    struct jit_link *links; /* links[0] is not used */
+    u32 nlinks, max_links;
+    u32 modes[JIT_MODES]; /* MODE_* words of blocks with translations */
+    unsigned nmodes;
+    struct jit_page pages[1 << 13]; /* a hash table by both addresses; id 0: free */
+    unsigned npages;
+    u32 last_page_id;
     struct {
-        void *enter, *bail, *bail_first, *leave, *call, *refill_read, *refill_write, *refill_stack_read,
-            *refill_stack_write, *unlinked, *unlinked_first;
+        void *enter, *bail, *bail_first, *leave, *call, *refill_read, *refill_write, *missed, *unlinked,
+            *check_page;
     } stub; /* executable addresses (stubs.c) */
 };
 struct code_cache *code_cache_new(size_t size, struct error *err);
@@ -106,16 +159,16 @@ void jit_make_stubs(struct code_cache *code);
 enum { JIT_BAIL_EXIT_SHIFT = 16 };
 
 struct emit;
-/* How a translation begins: to `leave` when the budget does not cover its `ncells` instructions or somebody has kicked. Whoever
-   comes from the cells or the loop, where this has been looked at, enters behind it. */
-void jit_emit_checks(struct emit *e, unsigned ncells, const u8 *leave);
+/* The entries of a translation of `b` up to its body. Returns the place of the jump to where stub.check_page is called. */
+u8 *jit_emit_entries(struct emit *e, const struct code_cache *code, const struct block *b,
+                     struct jit_layout *layout);
+/* Save the host's flags in interp.flags; RAX is clobbered, they are not. */
+void jit_emit_save_flags(struct emit *e);
 
 /* ---- translate.c ---- */
 
 /* Host code for a block; sets block->tier_code. false: not worth it, or no room. */
 bool jit_translate(struct jit_vcpu *j, struct block *b);
-/* A direct branch at `site` (executable address of its jump instruction) goes to `target` from now on. */
-void jit_link(struct code_cache *code, u8 *site, const void *target);
 
 /* ---- forms.c ---- */
 
@@ -169,6 +222,7 @@ struct jit_form {
     bool raises; /* SSE exceptions */
     u8 xmm0;     /* JIT_READ, JIT_WRITE of XMM0, which is no operand */
     bool acc;    /* reads RAX (and RDX), which is no operand */
+    bool rcx;    /* writes RCX, which is no operand */
 };
 /* Of every row; made once. */
 void jit_forms_init(struct jit_form forms[OP_COUNT]);
@@ -176,12 +230,15 @@ void jit_forms_init(struct jit_form forms[OP_COUNT]);
 /* ---- refill.c ---- */
 
 struct jit_place {
-    u64 offset, host; /* offset UINT64_MAX: not to be had directly */
+    u64 found, delta;
 };
+/* The delta of the page of an access, and have it in the TLB. Not found: the access cannot be made directly. */
 struct jit_place jit_refill_read(struct jit_vcpu *j, u64 lin, u64 size);
 struct jit_place jit_refill_write(struct jit_vcpu *j, u64 lin, u64 size);
-struct jit_place jit_refill_stack_read(struct jit_vcpu *j, u64 lin, u64 size);
-struct jit_place jit_refill_stack_write(struct jit_vcpu *j, u64 lin, u64 size);
+/* A check of `b` for several accesses has failed. When that happens often because they cross a page, translate it anew. */
+void jit_missed(struct jit_vcpu *j, struct block *b);
+/* Whether the page of block `b` is mapped where it was translated for, as far as the interpreter's TLB knows. */
+bool jit_check_page(struct jit_vcpu *j, const struct block *b);
 
 /* ---- perf.c ---- */
 
@@ -195,7 +252,18 @@ void perf_map_block(struct perf_map *map, const struct block *b, const void *cod
 
 /* Execute the handler of cell `n`. false: return to the loop, the state says where. */
 bool jit_call_handler(struct jit_vcpu *j, struct block *b, u64 n);
-/* The branch out of `b` has no target yet: link it if there is one now. */
-void jit_unlinked(struct jit_vcpu *j, struct block *b, u64 site_and_which);
+
+/* How an exit enters the next translation: an entry of jit_layout. */
+enum jit_entry { ENTRY_FLAGS, ENTRY_CHECKED, ENTRY_POLL, ENTRY_BODY };
+/* A branch out of `b` has no target yet. If there is one now, link it (its site is that of `exit`) and return where to go on,
+   with flags saved. NULL: return to the loop, the state says where. */
+const void *jit_unlinked(struct jit_vcpu *j, struct block *b, u64 exit);
+/* Forget the translation of a block that lives on. */
+void jit_discard(struct jit_vcpu *j, struct block *b);
+/* The word that an exit is told by: its site, `which` as of block.link, and the entry. */
+static inline u64 jit_exit(const u8 *site, unsigned which, enum jit_entry entry)
+{
+    return (u64)(uintptr_t)site << 3 | which << 2 | entry;
+}
 
 #endif

@@ -56,10 +56,9 @@ void perf_map_stubs(struct perf_map *map, const struct code_cache *code)
         STUB(call),
         STUB(refill_read),
         STUB(refill_write),
-        STUB(refill_stack_read),
-        STUB(refill_stack_write),
+        STUB(missed),
         STUB(unlinked),
-        STUB(unlinked_first),
+        STUB(check_page),
         {NULL, code->rx + code->stubs_end},
 #undef STUB
     };

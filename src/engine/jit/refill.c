@@ -5,16 +5,6 @@
 #include "engine/interp/mem.h"
 #include "engine/jit/jit.h"
 
-static const struct jit_place nowhere = {UINT64_MAX, 0};
-
-/* Whether the interpreter's TLB lets the access go straight to memory. */
-static bool direct(const struct jit_vcpu *j, u64 lin, u64 size, bool write)
-{
-    const struct tlb_entry *from = tlb_slot(j->interp.tlb, lin);
-    u64 page = lin & PAGE_MASK;
-
-    return ((lin + size - 1) & PAGE_MASK) == page && (write ? from->tag_write : from->tag_read) == page;
-}
 static enum jit_miss why_not(const struct tlb_entry *entry, u64 page, u64 last, bool write)
 {
     if ((last & PAGE_MASK) != page)
@@ -26,17 +16,20 @@ static enum jit_miss why_not(const struct tlb_entry *entry, u64 page, u64 last, 
 
 static struct jit_place refill(struct jit_vcpu *j, u64 lin, u64 size, bool write)
 {
-    const struct tlb_entry *from = tlb_slot(j->interp.tlb, lin);
+    struct interp *c = &j->interp;
+    const struct tlb_entry *from = tlb_slot(c->tlb, lin);
+    struct jit_tlb *to = &j->tlb[(size_t)(c->tlb - c->tlbs[0]) / TLB_ENTRIES][write];
     u64 page = lin & PAGE_MASK;
-    struct jit_tlb_entry *to = jit_tlb_slot(write ? j->write : j->read, lin);
 
-    if (!direct(j, lin, size, write)) {
+    j->crossed = ((lin + size - 1) & PAGE_MASK) != page;
+    if (j->crossed || (write ? from->tag_write : from->tag_read) != page) {
         j->stats.misses[why_not(from, page, lin + size - 1, write)]++;
-        return nowhere;
+        return (struct jit_place){false, 0};
     }
     j->stats.refills++;
-    *to = (struct jit_tlb_entry){page, page + from->addend};
-    return (struct jit_place){lin - page, to->host};
+    to->tag[jit_page_slot(lin)] = page;
+    to->delta[jit_page_slot(lin)] = from->addend;
+    return (struct jit_place){true, from->addend};
 }
 
 struct jit_place jit_refill_read(struct jit_vcpu *j, u64 lin, u64 size)
@@ -49,28 +42,25 @@ struct jit_place jit_refill_write(struct jit_vcpu *j, u64 lin, u64 size)
     return refill(j, lin, size, true);
 }
 
-/* A page that may be written, too, becomes the stack's. */
-static struct jit_place refill_stack(struct jit_vcpu *j, u64 lin, u64 size, bool write)
+void jit_missed(struct jit_vcpu *j, struct block *b)
 {
-    struct jit_place place;
+    enum { TOO_OFTEN = 16 };
 
-    if (!direct(j, lin, size, true) || !direct(j, lin, size, false))
-        return refill(j, lin, size, write);
-    refill(j, lin, size, false);
-    place = refill(j, lin, size, true);
-    j->stack_tag = lin & PAGE_MASK;
-    j->stack_host = place.host;
-    for (unsigned n = 0; n < ARRAY_SIZE(j->stack_limit); n++)
-        j->stack_limit[n] = PAGE_SIZE - (1u << n) + 1;
-    return place;
+    if (!j->crossed || ++b->tier_crossed < TOO_OFTEN || b->mode == BLOCK_DEAD)
+        return;
+    b->tier_apart = true;
+    jit_discard(j, b);
 }
 
-struct jit_place jit_refill_stack_read(struct jit_vcpu *j, u64 lin, u64 size)
+bool jit_check_page(struct jit_vcpu *j, const struct block *b)
 {
-    return refill_stack(j, lin, size, false);
-}
+    struct interp *c = &j->interp;
+    bool user = c->cpl == 3;
+    const struct tlb_entry *e = tlb_slot(c->tlbs[user ? TLB_USER : TLB_SUPER], b->rip);
+    u64 page = b->rip & PAGE_MASK;
 
-struct jit_place jit_refill_stack_write(struct jit_vcpu *j, u64 lin, u64 size)
-{
-    return refill_stack(j, lin, size, true);
+    if (e->tag_read != page || !(e->phys & TLB_PHYS_EXEC) || page + e->addend != b->page)
+        return false;
+    j->page_id[user][jit_page_slot(page)] = b->tier_page;
+    return true;
 }

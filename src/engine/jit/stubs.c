@@ -66,33 +66,63 @@ static void call_c(struct emit *e, const void *function)
     e_call_indirect(e, op_reg(H_RAX));
 }
 
-void jit_emit_checks(struct emit *e, unsigned ncells, const u8 *leave)
+void jit_emit_save_flags(struct emit *e)
 {
-    e_alu_imm(e, true, ALU_CMP, INTERP(left), (i32)ncells);
-    e_target(e, e_jcc(e, CC_L), leave);
+    static const u8 get[] = {0x9f, 0x0f, 0x90, 0xc0}, opcode = 0x89, prefix = 0x66; /* LAHF; SETO AL */
+
+    emit_bytes(e, get, sizeof(get));
+    emit_modrm(e, &prefix, 1, false, false, &opcode, 1, H_RAX, INTERP(flags));
+}
+
+u8 *jit_emit_entries(struct emit *e, const struct code_cache *code, const struct block *b,
+                     struct jit_layout *layout)
+{
+    u8 *start = e->p, *leave, *unmapped, *to_body;
+    bool user = b->mode & MODE_USER;
+
+#define AT(entry) (layout->entry = (u8)(e->p - start))
+    AT(flags);
+    jit_emit_save_flags(e);
+    emit8(e, 0xeb); /* JMP body */
+    to_body = e->p;
+    emit8(e, 0);
+    AT(leave_flags);
+    jit_emit_save_flags(e);
+    AT(leave);
+    leave = e->p;
+    emit8(e, 0x49); /* MOV R15, imm64: always of this length */
+    emit8(e, 0xbf);
+    emit64(e, (u64)(uintptr_t)b);
+    e_target(e, e_jmp(e), code_rw(code, code->stub.leave));
+    AT(checked);
+    emit_op(e, false, 0x81, ALU_CMP,
+            op_gs(offsetof(struct jit_vcpu, page_id) + (user * 256u + jit_page_slot(b->rip)) * 4));
+    emit32(e, b->tier_page);
+    unmapped = e_jcc(e, CC_NE);
+    AT(poll);
+    if (code->counts) {
+        emit_op(e, true, 0x81, ALU_CMP, INTERP(left));
+        emit32(e, b->ncells);
+        e_target(e, e_jcc(e, CC_L), leave);
+    }
     e_mov(e, JIT_T0, INTERP(kick));
     e_mov32(e, JIT_T0, op_mem(JIT_T0, 0));
     emit_op(e, false, 0x85, JIT_T0, INTERP(kick_mask));
     e_target(e, e_jcc(e, CC_NE), leave);
-}
-
-/* The same for every block: BLOCK_MAX_CELLS fits in a byte. */
-static size_t checks_size(void)
-{
-    u8 room[64] = {0};
-    struct emit e = {room, room + sizeof(room), false};
-
-    jit_emit_checks(&e, BLOCK_MAX_CELLS, room);
-    return (size_t)(e.p - room);
+    AT(body);
+#undef AT
+    if (!e->full)
+        *to_body = (u8)(e->p - (to_body + 1));
+    return unmapped;
 }
 
 /* void enter(state, interp, cell): the translation of interp.block. */
-static void make_enter(struct emit *e, size_t checks)
+static void make_enter(struct emit *e, const struct code_cache *code)
 {
     prologue(e);
     e_mov(e, H_RAX, INTERP(block));
     e_mov(e, H_RSI, op_mem(H_RAX, offsetof(struct block, tier_code)));
-    e_alu_imm(e, true, ALU_ADD, op_reg(H_RSI), (i32)checks);
+    e_alu_imm(e, true, ALU_ADD, op_reg(H_RSI), code->layout.body);
     e_store(e, VCPU(scratch), H_RSI);
     e_mov_rr(e, H_RAX, H_RDI);
     load_guest(e);
@@ -182,14 +212,24 @@ static void make_call(struct emit *e)
     e_ret(e);
 }
 
-/* CALLed with a linear address in RAX and a size in R15: offset and host page in RAX and R15; ZF is set when the access
-   cannot be made directly. All else is kept. */
+/* What a C function may destroy. */
+static const u8 caller_saved[] = {H_RCX, H_RDX, H_RSI, H_RDI, H_R8, H_R9, H_R10, H_R11};
+static void push_caller_saved(struct emit *e)
+{
+    for (size_t n = 0; n < sizeof(caller_saved); n++)
+        e_push(e, caller_saved[n]);
+}
+static void pop_caller_saved(struct emit *e)
+{
+    for (size_t n = sizeof(caller_saved); n--;)
+        e_pop(e, caller_saved[n]);
+}
+
+/* CALLed with a linear address in RAX and a size in R15: the page's delta in R15; ZF is set when the access cannot be made
+   directly. RAX is clobbered, all else is kept. */
 static void make_refill(struct emit *e, const void *function)
 {
-    static const u8 kept[] = {H_RCX, H_RDX, H_RSI, H_RDI, H_R8, H_R9, H_R10, H_R11};
-
-    for (size_t n = 0; n < sizeof(kept); n++)
-        e_push(e, kept[n]);
+    push_caller_saved(e);
     e_alu_imm(e, true, ALU_SUB, op_reg(H_RSP), 8);
     e_mov(e, H_RDI, VCPU(self));
     e_mov_rr(e, H_RSI, JIT_T0);
@@ -197,53 +237,83 @@ static void make_refill(struct emit *e, const void *function)
     call_c(e, function);
     e_mov_rr(e, JIT_T1, H_RDX);
     e_alu_imm(e, true, ALU_ADD, op_reg(H_RSP), 8);
-    for (size_t n = sizeof(kept); n--;)
-        e_pop(e, kept[n]);
-    e_alu_imm(e, true, ALU_CMP, op_reg(JIT_T0), -1);
+    pop_caller_saved(e);
+    emit_op(e, true, 0x85, JIT_T0, op_reg(JIT_T0));
     e_ret(e);
 }
 
-/* Of an exit that has no target yet. R15: block, RAX: offset of its last cell; the place of the jump is in scratch. */
-static void make_unlinked(struct emit *e, const void *bail)
+/* CALLed with a block in R15, one of whose checks has failed. RAX is clobbered. */
+static void make_missed(struct emit *e)
 {
-    static const u8 kept[] = {H_RAX, H_RCX, H_RDX, H_RSI, H_RDI, H_R8, H_R9, H_R10, H_R11};
-
-    for (size_t n = 0; n < sizeof(kept); n++)
-        e_push(e, kept[n]);
+    push_caller_saved(e);
     e_alu_imm(e, true, ALU_SUB, op_reg(H_RSP), 8);
     e_mov(e, H_RDI, VCPU(self));
     e_mov_rr(e, H_RSI, JIT_T1);
-    e_mov(e, H_RDX, VCPU(scratch));
-    call_c(e, (const void *)jit_unlinked);
+    call_c(e, (const void *)jit_missed);
     e_alu_imm(e, true, ALU_ADD, op_reg(H_RSP), 8);
-    for (size_t n = sizeof(kept); n--;)
-        e_pop(e, kept[n]);
-    e_target(e, e_jmp(e), bail);
+    pop_caller_saved(e);
+    e_ret(e);
+}
+
+/* Of an exit that has no target yet. R15: block, RAX: the exit. Goes on where there is one now, or to the loop. */
+static void make_unlinked(struct emit *e)
+{
+    u8 *none;
+
+    push_caller_saved(e);
+    e_mov(e, H_RDI, VCPU(self));
+    e_mov_rr(e, H_RSI, JIT_T1);
+    e_mov_rr(e, H_RDX, JIT_T0);
+    call_c(e, (const void *)jit_unlinked);
+    pop_caller_saved(e);
+    emit_op(e, true, 0x85, JIT_T0, op_reg(JIT_T0));
+    none = e_jcc(e, CC_E);
+    e_jmp_indirect(e, op_reg(JIT_T0));
+    e_here(e, none);
+    store_guest(e);
+    epilogue(e);
+    e_ret(e);
+}
+
+/* The page of the block at R15 is not known to be where it was. */
+static void make_check_page(struct emit *e, const struct code_cache *code)
+{
+    push_caller_saved(e);
+    e_mov(e, H_RDI, VCPU(self));
+    e_mov_rr(e, H_RSI, JIT_T1);
+    call_c(e, (const void *)jit_check_page);
+    pop_caller_saved(e);
+    emit_op(e, false, 0x84, JIT_T0, op_reg(JIT_T0));
+    e_target(e, e_jcc(e, CC_E), code_rw(code, code->stub.leave));
+    e_mov(e, JIT_T0, op_mem(JIT_T1, offsetof(struct block, tier_code)));
+    e_alu_imm(e, true, ALU_ADD, op_reg(JIT_T0), code->layout.poll);
+    e_jmp_indirect(e, op_reg(JIT_T0));
 }
 
 void jit_make_stubs(struct code_cache *code)
 {
     struct emit e = {code->rw, code->rw + code->size, false};
-    u8 *bail, *bail_first;
+    u8 room[256];
 
+    code->stub.leave = code->rx; /* for the distances only */
+    /* Entries have the same lengths wherever they lie. */
+    jit_emit_entries(&(struct emit){room, room + sizeof(room), false}, code, &(struct block){0},
+                     &code->layout);
 #define STUB(name, make)                                                                                     \
     do {                                                                                                     \
         code->stub.name = code->rx + (e.p - code->rw);                                                       \
         make;                                                                                                \
     } while (0)
-    STUB(enter, make_enter(&e, checks_size()));
-    bail = e.p;
+    STUB(enter, make_enter(&e, code));
     STUB(bail, make_bail(&e, false));
-    bail_first = e.p;
     STUB(bail_first, make_bail(&e, true));
     STUB(leave, make_leave(&e));
     STUB(call, make_call(&e));
     STUB(refill_read, make_refill(&e, (const void *)jit_refill_read));
     STUB(refill_write, make_refill(&e, (const void *)jit_refill_write));
-    STUB(refill_stack_read, make_refill(&e, (const void *)jit_refill_stack_read));
-    STUB(refill_stack_write, make_refill(&e, (const void *)jit_refill_stack_write));
-    STUB(unlinked, make_unlinked(&e, bail));
-    STUB(unlinked_first, make_unlinked(&e, bail_first));
+    STUB(missed, make_missed(&e));
+    STUB(unlinked, make_unlinked(&e));
+    STUB(check_page, make_check_page(&e, code));
 #undef STUB
     code->used = code->stubs_end = (size_t)(e.p - code->rw);
 }

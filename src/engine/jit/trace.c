@@ -8,9 +8,8 @@ static const char *const fix_names[] = {
     [FIX_BAIL] = "bail",
     [FIX_READ] = "load not in the TLB",
     [FIX_WRITE] = "store not in the TLB",
-    [FIX_STACK_READ] = "load not in the stack's page",
-    [FIX_STACK_WRITE] = "store not in the stack's page",
     [FIX_UNLINKED] = "no target yet",
+    [FIX_CHECK_PAGE] = "is the page mapped",
 };
 
 struct parts {

@@ -2,23 +2,19 @@
  * One block to host code. jit.h has the roles of registers and the rules for exits.
  *
  * Most instructions are executed by the host as they are (JIT_PLAIN): the same opcode bytes with host registers in the
- * register fields, and a memory operand that was translated into [R15 + RAX]. What is not translated calls its handler, and
- * what ends a block without a translation bails out to its cell.
+ * register fields, and another memory operand. What is not translated calls its handler, and what ends a block without a
+ * translation bails out to its cell.
  *
  * Guest flags. An instruction leaves them in the host's flags (`host_flags`); they are stored to interp.flags in the
  * interpreter's form (`mem_flags`) only when something follows that could leave the block, or that destroys the host's
- * flags, before the next instruction that writes them all. Translating an address destroys them.
+ * flags, before the next instruction that writes them all. Looking up an address destroys them. A forward branch within the
+ * page hands them on as they are: most blocks begin by writing them all, and nobody stores them then (`flags_first`).
  */
-#include <stddef.h>
-#include <string.h>
-
-#include "engine/jit/emit.h"
-#include "engine/jit/jit.h"
 #include "engine/jit/translate.h"
 
 /* ---- bits and pieces ---- */
 
-static void add_fix(struct translation *t, enum fix_kind kind, u8 *place, struct fix f)
+void jit_add_fix(struct translation *t, enum fix_kind kind, u8 *place, struct fix f)
 {
     if (t->nfixes == MAX_FIXES) {
         t->failed = true;
@@ -34,10 +30,10 @@ static void add_fix(struct translation *t, enum fix_kind kind, u8 *place, struct
 
 void jit_bail_if(struct translation *t, unsigned cc)
 {
-    add_fix(t, FIX_BAIL, e_jcc(&t->e, cc), (struct fix){.exit = JIT_EXIT_OPERAND});
+    jit_add_fix(t, FIX_BAIL, e_jcc(&t->e, cc), (struct fix){.exit = JIT_EXIT_OPERAND});
 }
 
-static struct operand memory_register(unsigned guest)
+struct operand jit_memory_register(unsigned guest)
 {
     return op_gs(offsetof(struct jit_vcpu, guest_r9_r11) + (guest - R9) * 8);
 }
@@ -45,43 +41,40 @@ unsigned jit_get_guest(struct translation *t, unsigned guest, unsigned scratch)
 {
     if (!in_memory(guest))
         return jit_host[guest];
-    e_mov(&t->e, scratch, memory_register(guest));
+    e_mov(&t->e, scratch, jit_memory_register(guest));
     return scratch;
 }
 void jit_put_guest(struct translation *t, unsigned guest, unsigned host)
 {
     if (in_memory(guest))
-        e_store(&t->e, memory_register(guest), host);
+        e_store(&t->e, jit_memory_register(guest), host);
 }
 
 /* ---- flags ---- */
 
-/* AX = LAHF's byte and OF, the form of interp.flags. */
-static void save_flags(struct translation *t)
+void jit_save_flags(struct translation *t)
 {
-    static const u8 get[] = {0x9f, 0x0f, 0x90, 0xc0}, opcode = 0x89, prefix = 0x66;
-
     if (t->held.mem_flags)
         return;
-    emit_bytes(&t->e, get, sizeof(get));
-    emit_modrm(&t->e, &prefix, 1, false, false, &opcode, 1, H_RAX, INTERP(flags));
+    t->failed |= t->held.entry_flags; /* the guess that they are written first was wrong */
+    jit_emit_save_flags(&t->e);
     t->held.mem_flags = true;
 }
-/* RAX is clobbered. */
 void jit_need_host_flags(struct translation *t)
 {
     static const u8 opcode[] = {0x0f, 0xb7}, set[] = {0x04, 0x7f, 0x9e};
 
-    if (t->held.host_flags)
+    if (t->held.host_flags) {
+        t->failed |= t->held.entry_flags;
         return;
+    }
     emit_modrm(&t->e, NULL, 0, false, false, opcode, 2, H_RAX, INTERP(flags));
     emit_bytes(&t->e, set, sizeof(set));
     t->held.host_flags = true;
 }
-/* Something follows that destroys the host's flags, or may leave the block. */
 void jit_clobber_flags(struct translation *t)
 {
-    save_flags(t);
+    jit_save_flags(t);
     t->held.host_flags = false;
 }
 bool jit_flags_needed(const struct translation *t)
@@ -95,128 +88,39 @@ void jit_flags_written(struct translation *t)
     if (t->info->flags_written & FLAGS_ARITH) {
         t->held.host_flags = true;
         t->held.mem_flags = false;
+        t->held.entry_flags = false;
     }
 }
 
-/* ---- addresses ---- */
-
-/* The offset part of the memory operand to `to`; both scratch registers may be used. */
-static void effective_address(struct translation *t, unsigned to, bool w)
+/* Whether a block begins by writing all flags: only moves between registers come before. */
+static bool writes_flags_first(const struct translation *t)
 {
-    const struct x86_insn *insn = &t->insn;
-    const struct cell *cell = &t->b->cells[t->cell];
-    i64 disp = insn->disp;
-    unsigned base = NO_BASE, index = NO_INDEX;
+    for (unsigned n = 0; n < t->b->ncells; n++) {
+        const struct decoded *d = &t->all[n];
+        const struct x86_op_info *info = &x86_ops[d->insn.op];
+        u64 written = info->flags_written & FLAGS_ARITH;
 
-    if (insn->base == X86_RIP_REG || (insn->base == X86_NO_REG && insn->index == X86_NO_REG)) {
-        e_mov_imm(&t->e, to, (u64)cell->disp);
-        return;
+        if (!d->form || d->insn.is_mem || (info->flags_read & FLAGS_ARITH))
+            return false;
+        switch (d->form->kind) {
+        case JIT_PLAIN:
+        case JIT_ACC_IMM:
+            if (written == FLAGS_ARITH)
+                return true;
+            break;
+        case JIT_LEA:
+        case JIT_MOV_IMM:
+        case JIT_EXTEND:
+        case JIT_NOP: break;
+        default: return false;
+        }
+        if (written)
+            return false;
     }
-    if (insn->base != X86_NO_REG)
-        base = jit_get_guest(t, insn->base, JIT_T0);
-    if (insn->index != X86_NO_REG)
-        index = jit_get_guest(t, insn->index, JIT_T1);
-    if (index == NO_INDEX && !disp && w)
-        e_mov_rr(&t->e, to, base);
-    else
-        e_lea(&t->e, w, to, (struct operand){OPERAND_MEM, (u8)base, (u8)index, insn->scale, (i32)disp});
+    return false;
 }
 
-/* Linear address of the memory operand to RAX. Flags are clobbered. */
-static void linear_address(struct translation *t)
-{
-    unsigned seg = t->insn.segment;
-
-    jit_clobber_flags(t);
-    effective_address(t, JIT_T0, true);
-    if (seg == SEG_FS || seg == SEG_GS)
-        e_alu(&t->e, true, ALU_ADD, JIT_T0, op_gs(offsetof(struct jit_vcpu, interp.seg_base) + seg * 8));
-}
-
-/*
- * From a linear address in RAX to an offset in RAX and a host page in R15, for `size` bytes that may be read (or written).
- * The tag is subtracted: what is left is below 4096 - size + 1 exactly when the page is the entry's and the access does not
- * cross its end. Stacks have one entry of their own, good for both, which is what most of their accesses hit.
- */
-static void translate(struct translation *t, unsigned size, bool write, bool stack)
-{
-    struct emit *e = &t->e;
-    struct fix f = {.size = (u8)size};
-    u8 *place;
-
-    if (stack) {
-        e_alu(e, true, ALU_SUB, JIT_T0, VCPU(stack_tag));
-        e_alu(e, true, ALU_CMP, JIT_T0,
-              op_gs(offsetof(struct jit_vcpu, stack_limit) + __builtin_ctz(size) * 8));
-        place = e_jcc(e, CC_AE);
-        e_mov(e, JIT_T1, VCPU(stack_host));
-        f.resume = e->p;
-        add_fix(t, write ? FIX_STACK_WRITE : FIX_STACK_READ, place, f);
-        return;
-    }
-    e_mov32(e, JIT_T1, op_reg(JIT_T0));
-    e_shr_imm(e, false, JIT_T1, PAGE_SHIFT - 4);
-    e_alu_imm(e, false, ALU_AND, op_reg(JIT_T1), (JIT_TLB_ENTRIES - 1) * 16);
-    if (write)
-        e_alu(e, true, ALU_ADD, JIT_T1, VCPU(write));
-    else
-        e_alu(e, true, ALU_ADD, JIT_T1, VCPU(read));
-    e_alu(e, true, ALU_SUB, JIT_T0, op_mem(JIT_T1, offsetof(struct jit_tlb_entry, tag)));
-    e_alu_imm(e, true, ALU_CMP, op_reg(JIT_T0), (i32)(PAGE_SIZE - size));
-    place = e_jcc(e, CC_A);
-    e_mov(e, JIT_T1, op_mem(JIT_T1, offsetof(struct jit_tlb_entry, host)));
-    f.resume = e->p;
-    add_fix(t, write ? FIX_WRITE : FIX_READ, place, f);
-}
-
-static bool off_stack(const struct x86_insn *insn)
-{
-    return insn->base == RSP;
-}
-
-/* What an access must not be, or its cell takes over. */
-static void check_place(struct translation *t, unsigned size, enum jit_place_check check)
-{
-    if (check == JIT_ALIGNED) {
-        emit8(&t->e, 0xa8); /* TEST AL, imm8 */
-        emit8(&t->e, (u8)(size - 1));
-        jit_bail_if(t, CC_NE);
-    } else if (check == JIT_ONE_LINE && size > 1) {
-        e_lea(&t->e, false, JIT_T1, op_mem(JIT_T0, (i32)size - 1));
-        e_alu(&t->e, false, ALU_XOR, JIT_T1, op_reg(JIT_T0));
-        e_alu_imm(&t->e, false, ALU_AND, op_reg(JIT_T1), -64);
-        jit_bail_if(t, CC_NE);
-    }
-}
-
-struct operand jit_memory_operand(struct translation *t, unsigned size, bool write,
-                                  enum jit_place_check check)
-{
-    linear_address(t);
-    check_place(t, size, check);
-    translate(t, size, write, off_stack(&t->insn));
-    return op_index(JIT_T1, JIT_T0, 0, 0);
-}
-struct operand jit_memory_operand_single(struct translation *t, unsigned size, bool write,
-                                         enum jit_place_check check)
-{
-    e_lea(&t->e, true, JIT_T1, jit_memory_operand(t, size, write, check));
-    return op_mem(JIT_T1, 0);
-}
-
-void jit_linear_address(struct translation *t)
-{
-    linear_address(t);
-}
-struct operand jit_place_single(struct translation *t, unsigned size, bool write, enum jit_place_check check)
-{
-    check_place(t, size, check);
-    translate(t, size, write, false);
-    e_lea(&t->e, true, JIT_T1, op_index(JIT_T1, JIT_T0, 0, 0));
-    return op_mem(JIT_T1, 0);
-}
-
-/* ---- the bytes of an instruction ---- */
+/* ---- instructions ---- */
 
 bool jit_take_apart(const struct translation *t, struct raw *r)
 {
@@ -268,524 +172,148 @@ bool jit_take_apart(const struct translation *t, struct raw *r)
     return p <= end;
 }
 
-unsigned jit_operand_bytes(const struct translation *t, char letter)
+unsigned jit_operand_bytes(const struct x86_insn *insn, char letter)
 {
     switch (letter) {
     case 'b': return 1;
     case 'w': return 2;
     case 'd': return 4;
     case 'q': return 8;
-    case 'y': return t->insn.operand_size == 8 ? 8 : 4;
-    default: return t->insn.operand_size;
+    case 'y': return insn->operand_size == 8 ? 8 : 4;
+    default: return insn->operand_size;
     }
 }
 
-/* ---- instructions ---- */
-
-static bool plain(struct translation *t)
+unsigned jit_accesses(const struct decoded *d, struct access a[2])
 {
-    const struct jit_form *f = t->form;
-    const struct x86_insn *insn = &t->insn;
-    unsigned reg = insn->modrm >> 3 & 7, size = jit_operand_bytes(t, f->rm_size);
-    bool reg_waits = false;
-    /* A locked operation over a cache line is none on the host (engine/interp/mem.h). XCHG always is one. */
-    bool locked = (insn->prefixes & X86_PFX_LOCK) || !strcmp(t->info->mnemonic, "XCHG");
-    enum jit_place_check check = locked ? JIT_ONE_LINE : JIT_ANY_PLACE;
-    struct operand rm;
-    struct raw r;
+    static const struct access push = {RSP, true, 8, -8}, pop = {RSP, false, 8, 0};
+    const struct x86_insn *insn = &d->insn;
+    const struct jit_form *f = d->form;
+    unsigned n = 0;
 
-    if (!insn->has_modrm || !jit_take_apart(t, &r))
-        return false;
-    if ((f->reg && jit_is_high_byte(t, f->reg_size, insn->reg)) ||
-        (!insn->is_mem && jit_is_high_byte(t, f->rm_size, insn->rm)))
-        return jit_high_byte(t, check);
-    if (insn->is_mem) {
-        bool single = jit_flags_needed(t) || (f->reg && in_memory(insn->reg)), write = f->rm & JIT_WRITE;
+    if (insn->is_mem && insn->base < 16 && insn->index == X86_NO_REG && insn->segment != SEG_FS &&
+        insn->segment != SEG_GS) {
+        struct access *m = &a[n];
 
-        /* A bit string reaches beyond its operand. */
-        if (f->reg && t->info->mnemonic[0] == 'B' && t->info->mnemonic[1] == 'T')
-            return jit_bit_string(t);
-        rm = single ? jit_memory_operand_single(t, size, write, check)
-                    : jit_memory_operand(t, size, write, check);
-    } else {
-        rm = op_reg(jit_get_guest(t, insn->rm, JIT_T1));
-    }
-    if (jit_flags_needed(t))
-        jit_need_host_flags(t);
-    if (f->reg) {
-        reg = jit_get_guest(t, insn->reg, JIT_T0);
-        reg_waits = f->reg & JIT_WRITE;
-    }
-    emit_modrm(&t->e, r.prefixes, r.nprefixes, r.rex, r.w, r.opcode, r.nopcode, reg, rm);
-    emit_bytes(&t->e, r.imm, r.nimm);
-    jit_flags_written(t);
-    if (reg_waits)
-        jit_put_guest(t, insn->reg, reg);
-    if (!insn->is_mem && (f->rm & JIT_WRITE)) /* last: what XADD of a register with itself leaves */
-        jit_put_guest(t, insn->rm, rm.base);
-    return true;
-}
-
-/* OP AL,Ib and OP rAX,Iz: by their form with ModRM. */
-static bool acc_imm(struct translation *t)
-{
-    unsigned byte = !(t->insn.opcode & 1), n = t->insn.opcode >> 3 & 7;
-    bool test = t->insn.opcode >= 0xa8;
-    u8 prefix = 0x66, opcode = (u8)(test ? 0xf7 - byte : 0x81 - byte);
-    unsigned size = byte ? 1 : t->insn.operand_size;
-    u32 imm = (u32)t->insn.imm;
-
-    if (jit_flags_needed(t))
-        jit_need_host_flags(t);
-    emit_modrm(&t->e, &prefix, size == 2, false, size == 8, &opcode, 1, test ? 0 : n, op_reg(jit_host[RAX]));
-    emit_bytes(&t->e, &imm, size < 4 ? size : 4);
-    jit_flags_written(t);
-    return true;
-}
-
-static bool extend(struct translation *t)
-{
-    static const u8 movsx_w[] = {0x0f, 0xbf}, movsx_b[] = {0x0f, 0xbe}, movsxd = 0x63, prefix = 0x66;
-    struct operand rax = op_reg(jit_host[RAX]);
-    unsigned size = t->insn.operand_size;
-
-    if (t->insn.opcode == 0x98) {
-        if (size == 8)
-            emit_modrm(&t->e, NULL, 0, false, true, &movsxd, 1, jit_host[RAX], rax);
-        else if (size == 4)
-            emit_modrm(&t->e, NULL, 0, false, false, movsx_w, 2, jit_host[RAX], rax);
-        else
-            emit_modrm(&t->e, &prefix, 1, true, false, movsx_b, 2, jit_host[RAX], rax);
-        return true;
-    }
-    e_mov_rr(&t->e, H_RAX, jit_host[RAX]);
-    if (size != 4)
-        emit8(&t->e, size == 8 ? 0x48 : 0x66);
-    emit8(&t->e, 0x99);
-    return true;
-}
-
-/* MUL, IMUL, DIV, IDIV: guest RAX goes through the host's, RDX is in its place. */
-static bool accumulator(struct translation *t)
-{
-    const struct x86_insn *insn = &t->insn;
-    unsigned size = jit_operand_bytes(t, t->form->rm_size), digit = insn->modrm >> 3 & 7;
-    bool w = size == 8, divides = digit >= 6;
-    struct operand rm;
-    u8 opcode = size == 1 ? 0xf6 : 0xf7, prefix = 0x66;
-
-    if (size < 4 && divides)
-        return false;
-    if (!insn->is_mem && jit_is_high_byte(t, t->form->rm_size, insn->rm))
-        return false;
-    if (insn->is_mem) {
-        rm = jit_memory_operand_single(t, size, false, JIT_ANY_PLACE);
-        if (divides) {
-            emit_op(&t->e, w, 0x8b, JIT_T1, rm);
-            rm = op_reg(JIT_T1);
+        *m = (struct access){insn->base, f->rm & JIT_WRITE, 0, insn->disp};
+        switch (f->kind) {
+        case JIT_PLAIN:
+        case JIT_CMPXCHG:
+        case JIT_ACC: m->size = (u16)jit_operand_bytes(insn, f->rm_size); break;
+        case JIT_VECTOR: m->size = (u16)jit_vector_bytes(d); break;
+        case JIT_BMI: m->size = (u16)jit_operand_bytes(insn, 'y'); break;
+        case JIT_PUSH_MEM:
+        case JIT_CALL_INDIRECT:
+        case JIT_JMP_INDIRECT: m->size = 8; break;
+        default: return 0;
         }
-    } else {
-        rm = op_reg(jit_get_guest(t, insn->rm, JIT_T1));
+        n++;
     }
-    if (divides) {
-        /* What cannot overflow: the upper half is the lower's extension, and the divisor not 0 (nor -1, signed). */
-        jit_clobber_flags(t);
-        if (digit == 7) {
-            emit_op(&t->e, w, 0x8b, H_RAX, op_reg(jit_host[RAX]));
-            emit_op(&t->e, w, 0xc1, 7, op_reg(H_RAX));
-            emit8(&t->e, w ? 63 : 31);
-            e_alu(&t->e, w, ALU_CMP, H_RAX, op_reg(H_RDX));
-            jit_bail_if(t, CC_NE);
-            e_lea(&t->e, w, H_RAX, op_mem(rm.base, 1));
-            e_alu_imm(&t->e, w, ALU_CMP, op_reg(H_RAX), 1);
-            jit_bail_if(t, CC_BE);
-        } else {
-            emit_op(&t->e, w, 0x85, H_RDX, op_reg(H_RDX));
-            jit_bail_if(t, CC_NE);
-            emit_op(&t->e, w, 0x85, rm.base, rm);
-            jit_bail_if(t, CC_E);
+    switch (f->kind) {
+    case JIT_PUSH:
+    case JIT_PUSH_IMM:
+    case JIT_PUSH_MEM:
+    case JIT_CALL:
+    case JIT_CALL_INDIRECT: a[n++] = push; break;
+    case JIT_POP:
+    case JIT_RET: a[n++] = pop; break;
+    case JIT_LEAVE: a[n++] = (struct access){RBP, false, 8, 0}; break;
+    default: break;
+    }
+    return n;
+}
+
+/* The number of the general register that has an operand: AH is in RAX. */
+static unsigned register_of(const struct x86_insn *insn, char letter, unsigned n)
+{
+    return letter == 'b' && n >= 4 && n < 8 && !(insn->prefixes & X86_PFX_REX) ? n - 4 : n;
+}
+
+enum jit_change jit_changes(const struct decoded *d, unsigned guest, i32 *by)
+{
+    const struct x86_insn *insn = &d->insn;
+    const struct jit_form *f = d->form;
+    bool rm = !insn->is_mem && register_of(insn, f->rm_size, insn->rm) == guest,
+         reg = register_of(insn, f->reg_size, insn->reg) == guest, changes;
+
+    switch (f->kind) {
+    case JIT_NOP:
+    case JIT_BARE:
+    case JIT_DIRECTION:
+    case JIT_VZERO:
+    case JIT_CALL:
+    case JIT_RET:
+    case JIT_JMP:
+    case JIT_JCC:
+    case JIT_JCXZ:
+    case JIT_JMP_INDIRECT:
+    case JIT_CALL_INDIRECT: return JIT_KEEPS; /* those with a stack end the block */
+    case JIT_PUSH:
+    case JIT_PUSH_MEM:
+    case JIT_PUSH_IMM: *by = -8; return guest == RSP ? JIT_ADDS : JIT_KEEPS;
+    case JIT_POP: *by = 8; return insn->rm == guest ? JIT_CHANGES : guest == RSP ? JIT_ADDS : JIT_KEEPS;
+    case JIT_PLAIN: {
+        unsigned digit = insn->modrm >> 3 & 7;
+
+        /* ADD and SUB of an immediate: 83 /0, /5. */
+        if (rm && insn->opcode == 0x83 && insn->operand_size == 8 && (digit == 0 || digit == 5)) {
+            *by = digit == 0 ? (i32)insn->imm : -(i32)insn->imm;
+            return JIT_ADDS;
         }
-        jit_need_host_flags(t);
-    } else if (jit_flags_needed(t)) {
-        jit_need_host_flags(t);
+        changes = (rm && f->rm & JIT_WRITE) || (reg && f->reg & JIT_WRITE);
+        break;
     }
-    e_mov_rr(&t->e, H_RAX, jit_host[RAX]);
-    emit_modrm(&t->e, &prefix, size == 2, size == 1, w, &opcode, 1, digit, rm);
-    e_mov_rr(&t->e, jit_host[RAX], H_RAX);
-    jit_flags_written(t);
-    return true;
-}
-
-static bool lea(struct translation *t)
-{
-    unsigned size = t->insn.operand_size, to;
-
-    if (size < 4)
-        return false;
-    to = in_memory(t->insn.reg) ? JIT_T0 : jit_host[t->insn.reg];
-    if (t->insn.base == X86_RIP_REG || (t->insn.base == X86_NO_REG && t->insn.index == X86_NO_REG))
-        e_mov_imm(&t->e, to, size == 8 ? (u64)t->b->cells[t->cell].disp : (u32)t->b->cells[t->cell].disp);
-    else
-        effective_address(t, to, size == 8);
-    jit_put_guest(t, t->insn.reg, to);
-    return true;
-}
-
-static bool mov_imm(struct translation *t)
-{
-    unsigned n = t->insn.rm, size = t->insn.operand_size, to = in_memory(n) ? JIT_T0 : jit_host[n];
-
-    if (size == 2) {
-        static const u8 opcode = 0xc7, prefix = 0x66;
-
-        to = jit_get_guest(t, n, JIT_T0);
-        emit_modrm(&t->e, &prefix, 1, false, false, &opcode, 1, 0, op_reg(to));
-        emit8(&t->e, (u8)t->insn.imm);
-        emit8(&t->e, (u8)(t->insn.imm >> 8));
-        jit_put_guest(t, n, to);
-        return true;
+    case JIT_LEA:
+        *by = (i32)insn->disp;
+        if (reg && insn->base == guest && insn->index == X86_NO_REG && insn->operand_size == 8)
+            return JIT_ADDS;
+        changes = insn->reg == guest;
+        break;
+    case JIT_ACC_IMM:
+    case JIT_AH_FLAGS: changes = guest == RAX; break;
+    case JIT_CMPXCHG: changes = guest == RAX || rm; break;
+    case JIT_EXTEND:
+    case JIT_CMPXCHG_PAIR:
+    case JIT_ACC: changes = guest == RAX || guest == RDX; break;
+    case JIT_MOV_IMM:
+    case JIT_BSWAP: changes = insn->rm == guest; break;
+    case JIT_MOV_IMM_BYTE: changes = register_of(insn, 'b', insn->rm) == guest; break;
+    case JIT_XCHG_ACC: changes = guest == RAX || insn->rm == guest; break;
+    case JIT_LEAVE: changes = guest == RSP || guest == RBP; break;
+    case JIT_VECTOR:
+    case JIT_BMI:
+        changes =
+            (rm && !f->rm_vector && f->rm & JIT_WRITE) || (reg && !f->reg_vector && f->reg & JIT_WRITE) ||
+            (insn->vvvv == guest && !f->third_vector && f->third & JIT_WRITE) || (guest == RCX && f->rcx);
+        break;
+    default: changes = true; break;
     }
-    e_mov_imm(&t->e, to, size == 8 ? t->insn.imm : (u32)t->insn.imm);
-    jit_put_guest(t, n, to);
-    return true;
+    return changes ? JIT_CHANGES : JIT_KEEPS;
 }
 
-static bool bswap(struct translation *t)
-{
-    unsigned size = t->insn.operand_size, reg;
-
-    if (size < 4)
-        return false;
-    reg = jit_get_guest(t, t->insn.rm, JIT_T0);
-    emit8(&t->e, (u8)(0x40 | (size == 8) << 3 | reg >> 3));
-    emit8(&t->e, 0x0f);
-    emit8(&t->e, 0xc8 | (reg & 7));
-    jit_put_guest(t, t->insn.rm, reg);
-    return true;
-}
-
-static bool xchg_acc(struct translation *t)
-{
-    unsigned size = t->insn.operand_size, other;
-
-    if (size < 4)
-        return false;
-    other = jit_get_guest(t, t->insn.rm, JIT_T1);
-    emit_op(&t->e, size == 8, 0x8b, JIT_T0, op_reg(jit_host[RAX]));
-    emit_op(&t->e, size == 8, 0x8b, jit_host[RAX], op_reg(other));
-    emit_op(&t->e, size == 8, 0x8b, other, op_reg(JIT_T0));
-    jit_put_guest(t, t->insn.rm, other);
-    return true;
-}
-
-/* ---- stack ---- */
-
-/* [R15 + RAX] is the place that PUSH of 8 bytes writes. */
-static void push_place(struct translation *t)
-{
-    jit_clobber_flags(t);
-    e_lea(&t->e, true, JIT_T0, op_mem(JIT_RSP, -8));
-    translate(t, 8, true, true);
-}
-static void move_sp(struct translation *t, i32 by)
-{
-    e_lea(&t->e, true, JIT_RSP, op_mem(JIT_RSP, by));
-}
-
-static bool push(struct translation *t)
-{
-    unsigned from;
-
-    if (t->insn.operand_size != 8 || t->insn.is_mem)
-        return false;
-    push_place(t);
-    if (in_memory(t->insn.rm)) {
-        e_lea(&t->e, true, JIT_T1, op_index(JIT_T1, JIT_T0, 0, 0));
-        from = jit_get_guest(t, t->insn.rm, JIT_T0);
-        e_store(&t->e, op_mem(JIT_T1, 0), from);
-    } else {
-        e_store(&t->e, op_index(JIT_T1, JIT_T0, 0, 0), jit_host[t->insn.rm]);
-    }
-    move_sp(t, -8);
-    return true;
-}
-
-static bool push_mem(struct translation *t)
-{
-    if (!t->insn.is_mem)
-        return push(t);
-    if (t->insn.operand_size != 8)
-        return false;
-    e_mov(&t->e, JIT_T0, jit_memory_operand(t, 8, false, JIT_ANY_PLACE));
-    e_store(&t->e, VCPU(scratch), JIT_T0);
-    push_place(t);
-    e_lea(&t->e, true, JIT_T1, op_index(JIT_T1, JIT_T0, 0, 0));
-    e_mov(&t->e, JIT_T0, VCPU(scratch));
-    e_store(&t->e, op_mem(JIT_T1, 0), JIT_T0);
-    move_sp(t, -8);
-    return true;
-}
-
-static bool push_imm(struct translation *t)
-{
-    if (t->insn.operand_size != 8)
-        return false;
-    push_place(t);
-    emit_op(&t->e, true, 0xc7, 0, op_index(JIT_T1, JIT_T0, 0, 0));
-    emit32(&t->e, (u32)t->insn.imm);
-    move_sp(t, -8);
-    return true;
-}
-
-static bool pop(struct translation *t)
-{
-    unsigned n = t->insn.rm, to = in_memory(n) ? JIT_T0 : jit_host[n];
-
-    if (t->insn.operand_size != 8 || t->insn.is_mem)
-        return false;
-    jit_clobber_flags(t);
-    e_mov_rr(&t->e, JIT_T0, JIT_RSP);
-    translate(t, 8, false, true);
-    move_sp(t, 8); /* before the load: POP RSP */
-    e_mov(&t->e, to, op_index(JIT_T1, JIT_T0, 0, 0));
-    jit_put_guest(t, n, to);
-    return true;
-}
-
-static bool leave(struct translation *t)
-{
-    if (t->insn.operand_size != 8)
-        return false;
-    jit_clobber_flags(t);
-    e_mov_rr(&t->e, JIT_T0, jit_host[RBP]);
-    translate(t, 8, false, true);
-    e_lea(&t->e, true, JIT_RSP, op_mem(jit_host[RBP], 8));
-    e_mov(&t->e, jit_host[RBP], op_index(JIT_T1, JIT_T0, 0, 0));
-    return true;
-}
-
-/* ---- ends of blocks ---- */
-
-static void count_block(struct translation *t)
-{
-    e_alu_imm(&t->e, true, ALU_SUB, INTERP(left), t->b->ncells);
-}
-
-static void no_target_if(struct translation *t, unsigned cc)
-{
-    add_fix(t, FIX_BAIL, e_jcc(&t->e, cc), (struct fix){.exit = JIT_EXIT_TARGET});
-}
-
-/* RAX: a RIP. To R15: the translation of its block, by way of the jump table; or bail. */
-static void look_up(struct translation *t)
-{
-    struct emit *e = &t->e;
-    const size_t table = offsetof(struct jit_vcpu, interp.jump);
-
-    e_mov_rr(e, JIT_T1, JIT_T0);
-    e_shr_imm(e, true, JIT_T1, JUMP_BITS);
-    e_alu(e, true, ALU_XOR, JIT_T1, op_reg(JIT_T0));
-    e_alu_imm(e, false, ALU_AND, op_reg(JIT_T1), JUMP_ENTRIES - 1);
-    e_lea(e, true, JIT_T1, op_index(JIT_T1, JIT_T1, 1, 0)); /* entries have 24 bytes */
-    e_alu(e, true, ALU_CMP, JIT_T0, op_gs_index(JIT_T1, 3, table + offsetof(struct jump_entry, rip)));
-    no_target_if(t, CC_NE);
-    e_shr_imm(e, true, JIT_T0, 63);
-    e_mov(e, JIT_T0, op_gs_index(JIT_T0, 3, offsetof(struct jit_vcpu, interp.generation)));
-    e_alu(e, true, ALU_CMP, JIT_T0, op_gs_index(JIT_T1, 3, table + offsetof(struct jump_entry, generation)));
-    no_target_if(t, CC_NE);
-    e_mov(e, JIT_T1, op_gs_index(JIT_T1, 3, table + offsetof(struct jump_entry, block)));
-    emit_op(e, false, 0x81, ALU_CMP, op_mem(JIT_T1, offsetof(struct block, mode)));
-    emit32(e, t->b->mode);
-    no_target_if(t, CC_NE);
-    e_mov(e, JIT_T1, op_mem(JIT_T1, offsetof(struct block, tier_code)));
-    emit_op(e, true, 0x85, JIT_T1, op_reg(JIT_T1));
-    no_target_if(t, CC_E);
-}
-
-/* On to `rip`. `pushed`: by a CALL whose return address is in place. */
-static void exit_to(struct translation *t, u64 rip, unsigned which, bool pushed)
-{
-    if (((rip ^ t->b->rip) & PAGE_MASK) == 0) {
-        if (pushed)
-            move_sp(t, -8);
-        count_block(t);
-        add_fix(t, FIX_UNLINKED, e_jmp(&t->e), (struct fix){.which = (u8)which, .pushed = pushed});
-        return;
-    }
-    e_mov_imm(&t->e, JIT_T0, rip);
-    look_up(t);
-    if (pushed)
-        move_sp(t, -8);
-    count_block(t);
-    e_jmp_indirect(&t->e, op_reg(JIT_T1));
-}
-
-static u64 next_rip(const struct translation *t)
-{
-    const struct cell *cell = &t->b->cells[t->cell];
-
-    return t->b->rip + cell->start + cell->len;
-}
-
-static bool jcc(struct translation *t)
-{
-    const struct cell *cell = &t->b->cells[t->cell];
-    u8 *taken;
-    unsigned cc = t->insn.opcode & 15;
-
-    if (cell->rm) /* raises #GP when it is taken */
-        return false;
-    jit_release_vectors(t);
-    save_flags(t);
-    jit_need_host_flags(t);
-    taken = e_jcc(&t->e, cc);
-    exit_to(t, next_rip(t), 1, false);
-    e_here(&t->e, taken);
-    exit_to(t, (u64)cell->disp, 0, false);
-    return true;
-}
-
-/* JRCXZ. RCX is the host's. */
-static bool jcxz(struct translation *t)
-{
-    static const u8 around[] = {0xe3, 2, 0xeb, 5}; /* JRCXZ over a JMP over the one that follows */
-    const struct cell *cell = &t->b->cells[t->cell];
-    u8 *zero;
-
-    if (cell->rm || t->insn.address_size != 8)
-        return false;
-    jit_release_vectors(t);
-    save_flags(t);
-    emit_bytes(&t->e, around, sizeof(around));
-    zero = e_jmp(&t->e);
-    exit_to(t, next_rip(t), 1, false);
-    e_here(&t->e, zero);
-    exit_to(t, (u64)cell->disp, 0, false);
-    return true;
-}
-
-static bool jmp(struct translation *t)
-{
-    const struct cell *cell = &t->b->cells[t->cell];
-
-    if (cell->rm)
-        return false;
-    jit_release_vectors(t);
-    save_flags(t);
-    exit_to(t, (u64)cell->disp, 0, false);
-    return true;
-}
-
-/* The return address to [R15 + RAX]. */
-static void store_return(struct translation *t)
-{
-    u64 rip = next_rip(t);
-
-    if ((u64)(i64)(i32)rip == rip) {
-        emit_op(&t->e, true, 0xc7, 0, op_index(JIT_T1, JIT_T0, 0, 0));
-        emit32(&t->e, (u32)rip);
-        return;
-    }
-    e_lea(&t->e, true, JIT_T1, op_index(JIT_T1, JIT_T0, 0, 0));
-    e_mov_imm(&t->e, JIT_T0, rip);
-    e_store(&t->e, op_mem(JIT_T1, 0), JIT_T0);
-}
-
-static bool call(struct translation *t)
-{
-    const struct cell *cell = &t->b->cells[t->cell];
-
-    if (cell->rm || t->insn.operand_size != 8)
-        return false;
-    jit_release_vectors(t);
-    push_place(t);
-    store_return(t);
-    exit_to(t, (u64)cell->disp, 0, true);
-    return true;
-}
-
-static bool ret(struct translation *t)
-{
-    if (t->insn.operand_size != 8)
-        return false;
-    jit_release_vectors(t);
-    jit_clobber_flags(t);
-    e_mov_rr(&t->e, JIT_T0, JIT_RSP);
-    translate(t, 8, false, true);
-    e_mov(&t->e, JIT_T0, op_index(JIT_T1, JIT_T0, 0, 0));
-    look_up(t);
-    move_sp(t, 8);
-    count_block(t);
-    e_jmp_indirect(&t->e, op_reg(JIT_T1));
-    return true;
-}
-
-/* The translation of the target to R15. */
-static void indirect_target(struct translation *t)
-{
-    jit_release_vectors(t);
-    jit_clobber_flags(t);
-    if (t->insn.is_mem)
-        e_mov(&t->e, JIT_T0, jit_memory_operand(t, 8, false, JIT_ANY_PLACE));
-    else
-        e_mov_rr(&t->e, JIT_T0, jit_get_guest(t, t->insn.rm, JIT_T0));
-    look_up(t);
-}
-
-static bool jmp_indirect(struct translation *t)
-{
-    if (t->insn.operand_size != 8)
-        return false;
-    indirect_target(t);
-    count_block(t);
-    e_jmp_indirect(&t->e, op_reg(JIT_T1));
-    return true;
-}
-
-static bool call_indirect(struct translation *t)
-{
-    if (t->insn.operand_size != 8)
-        return false;
-    indirect_target(t);
-    e_store(&t->e, VCPU(scratch), JIT_T1);
-    push_place(t);
-    store_return(t);
-    move_sp(t, -8);
-    count_block(t);
-    e_jmp_indirect(&t->e, VCPU(scratch));
-    return true;
-}
-
-/* ---- blocks ---- */
-
-static bool nop(struct translation *t)
-{
-    return true;
-}
-
-static bool (*const translators[])(struct translation *t) = {
-    [JIT_PLAIN] = plain,
-    [JIT_ACC_IMM] = acc_imm,
-    [JIT_EXTEND] = extend,
-    [JIT_ACC] = accumulator,
-    [JIT_LEA] = lea,
-    [JIT_MOV_IMM] = mov_imm,
-    [JIT_BSWAP] = bswap,
-    [JIT_XCHG_ACC] = xchg_acc,
-    [JIT_NOP] = nop,
-    [JIT_PUSH] = push,
-    [JIT_PUSH_IMM] = push_imm,
-    [JIT_POP] = pop,
-    [JIT_LEAVE] = leave,
-    [JIT_CALL] = call,
-    [JIT_RET] = ret,
-    [JIT_JMP] = jmp,
-    [JIT_JCC] = jcc,
-    [JIT_CALL_INDIRECT] = call_indirect,
-    [JIT_JMP_INDIRECT] = jmp_indirect,
+static jit_translator *const translators[] = {
+    [JIT_PLAIN] = jit_plain,
+    [JIT_ACC_IMM] = jit_acc_imm,
+    [JIT_EXTEND] = jit_extend,
+    [JIT_ACC] = jit_accumulator,
+    [JIT_LEA] = jit_lea,
+    [JIT_MOV_IMM] = jit_mov_imm,
+    [JIT_BSWAP] = jit_bswap,
+    [JIT_XCHG_ACC] = jit_xchg_acc,
+    [JIT_NOP] = jit_nop,
+    [JIT_PUSH] = jit_push,
+    [JIT_PUSH_IMM] = jit_push_imm,
+    [JIT_POP] = jit_pop,
+    [JIT_LEAVE] = jit_leave,
+    [JIT_CALL] = jit_call,
+    [JIT_RET] = jit_ret,
+    [JIT_JMP] = jit_jmp,
+    [JIT_JCC] = jit_jcc,
+    [JIT_CALL_INDIRECT] = jit_call_indirect,
+    [JIT_JMP_INDIRECT] = jit_jmp_indirect,
     [JIT_MOV_IMM_BYTE] = jit_mov_imm_byte,
-    [JIT_PUSH_MEM] = push_mem,
-    [JIT_JCXZ] = jcxz,
+    [JIT_PUSH_MEM] = jit_push_mem,
+    [JIT_JCXZ] = jit_jcxz,
     [JIT_CMPXCHG] = jit_cmpxchg,
     [JIT_CMPXCHG_PAIR] = jit_cmpxchg_pair,
     [JIT_BARE] = jit_bare,
@@ -795,6 +323,8 @@ static bool (*const translators[])(struct translation *t) = {
     [JIT_VECTOR] = jit_vector,
     [JIT_BMI] = jit_bmi,
 };
+
+/* ---- blocks ---- */
 
 /* What the stubs for bails take in RAX. */
 static u32 bail_code(unsigned cell, enum jit_exit why)
@@ -813,53 +343,79 @@ static void emit_bail(struct translation *t, unsigned n, enum jit_exit why, u16 
     e_target(&t->e, e_jmp(&t->e), code_rw(code, n ? code->stub.bail : code->stub.bail_first));
 }
 
-static void emit_handler_call(struct translation *t)
+static void emit_call(struct translation *t, const void *stub)
 {
-    const struct code_cache *code = t->j->code;
-
-    jit_release_vectors(t);
-    t->held.fp_checked = false;
-    save_flags(t);
-    e_mov_imm(&t->e, JIT_T0, t->cell);
-    e_mov_imm(&t->e, JIT_T1, (u64)(uintptr_t)t->b);
     emit8(&t->e, 0xe8);
     emit32(&t->e, 0);
-    e_target(&t->e, t->e.p - 4, code_rw(code, code->stub.call));
+    e_target(&t->e, t->e.p - 4, code_rw(t->j->code, stub));
+}
+
+static void emit_handler_call(struct translation *t)
+{
+    jit_release_vectors(t);
+    jit_forget_checks(t);
+    t->held.fp_checked = false;
+    jit_save_flags(t);
+    e_mov_imm(&t->e, JIT_T0, t->cell);
+    e_mov_imm(&t->e, JIT_T1, (u64)(uintptr_t)t->b);
+    emit_call(t, t->j->code->stub.call);
     t->held.host_flags = false;
 }
 
 /* Whether the cell has the handler that its form stands for, and not one that raises, or that a debugger has put there. */
-static bool ordinary(const struct translation *t, const struct cell *cell, interp_fn *fn)
+static bool ordinary(const struct cell *cell, interp_fn *fn, const struct x86_insn *insn)
 {
-    return fn != interp_op_ud && fn != interp_op_nm && fn != interp_op_leave && cell->op == t->insn.op;
+    return fn != interp_op_ud && fn != interp_op_nm && fn != interp_op_leave && cell->op == insn->op;
+}
+
+static void decode_all(struct translation *t)
+{
+    struct x86_decode_mode mode = {X86_CODE64, t->j->interp.amd};
+
+    memcpy(t->code, (const void *)(uintptr_t)(t->b->page + t->b->offset), t->b->nbytes);
+    for (unsigned n = 0; n < t->b->ncells; n++) {
+        const struct cell *cell = &t->b->cells[n];
+        interp_fn *fn = n ? cell->fn : t->b->first_fn;
+        struct decoded *d = &t->all[n];
+
+        d->form = NULL;
+        if (x86_decode(&mode, t->code + cell->start, t->b->nbytes - cell->start, &d->insn) == X86_DECODE_OK &&
+            ordinary(cell, fn, &d->insn) && d->insn.length == cell->len &&
+            (!d->insn.is_mem || d->insn.address_size == 8) && t->j->code->forms[d->insn.op].kind != JIT_NONE)
+            d->form = &t->j->code->forms[d->insn.op];
+    }
 }
 
 /* Returns whether the instruction ended the translation. */
 static bool translate_cell(struct translation *t)
 {
     const struct cell *cell = &t->b->cells[t->cell];
-    interp_fn *fn = t->cell ? cell->fn : t->b->first_fn;
-    struct x86_decode_mode mode = {X86_CODE64, t->j->interp.amd};
+    struct decoded *d = &t->all[t->cell];
     bool last = t->cell + 1u == t->b->ncells;
     u32 ends = X86_OP_BRANCH | X86_OP_SERIALISE | X86_OP_REP;
+    interp_fn *fn = t->cell ? cell->fn : t->b->first_fn;
     u8 *start = t->e.p;
     unsigned fixes = t->nfixes;
     struct held held = t->held;
 
+    t->form = d->form;
     t->bytes = t->code + cell->start;
-    if (x86_decode(&mode, t->bytes, t->b->nbytes - cell->start, &t->insn) == X86_DECODE_OK &&
-        ordinary(t, cell, fn) && t->insn.length == cell->len &&
-        (!t->insn.is_mem || t->insn.address_size == 8)) {
+    t->unfit = false;
+    if (d->form) {
+        t->insn = d->insn;
         t->info = &x86_ops[t->insn.op];
-        t->form = &t->j->code->forms[t->insn.op];
-        if (t->form->kind != JIT_NONE && translators[t->form->kind](t))
+        if (translators[t->form->kind](t) && !t->unfit) {
+            jit_follow_checks(t, d);
             return t->info->attributes & ends;
+        }
     }
+    d->form = NULL; /* nobody shall look further ahead than here */
     t->e.p = start;
     t->nfixes = fixes;
     t->held = held;
-    if (last && (x86_ops[cell->op].attributes & ends || !ordinary(t, cell, fn))) {
-        save_flags(t);
+    if (last && (x86_ops[cell->op].attributes & ends || fn == interp_op_ud || fn == interp_op_nm ||
+                 fn == interp_op_leave)) {
+        jit_save_flags(t);
         emit_bail(t, t->cell, JIT_EXIT_UNTRANSLATED, t->held.vec_dirty, t->held.vec_wide);
         return true;
     }
@@ -867,6 +423,51 @@ static bool translate_cell(struct translation *t)
     t->untranslated |= 1ull << t->cell;
     emit_handler_call(t);
     return false;
+}
+
+static void emit_refill(struct translation *t, const struct fix *f)
+{
+    const struct code_cache *code = t->j->code;
+    struct emit *e = &t->e;
+    u8 *missed;
+
+    e_here(e, f->place);
+    if (f->fixed) {
+        e_mov_imm(e, JIT_T0, f->page + f->offset);
+    } else {
+        unsigned rights = t->b->mode & MODE_USER ? TLB_USER : t->b->mode & MODE_AC ? TLB_SUPER_AC : TLB_SUPER;
+        size_t tags = offsetof(struct jit_vcpu, tlb) +
+                      (rights * 2 + (f->kind == FIX_WRITE)) * sizeof(struct jit_tlb) +
+                      offsetof(struct jit_tlb, tag);
+
+        e_alu(e, true, ALU_ADD, JIT_T0, op_gs_index(JIT_T1, 3, tags));
+    }
+    e_mov_imm(e, JIT_T1, f->size);
+    emit_call(t, f->kind == FIX_READ ? code->stub.refill_read : code->stub.refill_write);
+    missed = e_jcc(e, CC_E);
+    if (f->fixed)
+        e_mov_imm(e, JIT_T0, f->page);
+    e_target(e, e_jmp(e), f->resume);
+    e_here(e, missed);
+    if (!f->apart) {
+        jit_store_vectors(t, f->vec_dirty, f->vec_wide, f->vec_wide);
+        e_mov_imm(e, JIT_T1, (u64)(uintptr_t)t->b);
+        emit_call(t, code->stub.missed);
+        emit_bail(t, f->cell, JIT_EXIT_MEMORY, 0, 0);
+    }
+}
+
+static void emit_unlinked(struct translation *t, const struct fix *f)
+{
+    const struct code_cache *code = t->j->code;
+    struct emit *e = &t->e;
+
+    e_here(e, f->place);
+    if (f->entry == ENTRY_FLAGS)
+        jit_emit_save_flags(e);
+    e_mov_imm(e, JIT_T0, jit_exit(code->rx + (f->place - code->rw), f->which, f->entry));
+    e_mov_imm(e, JIT_T1, (u64)(uintptr_t)t->b);
+    e_target(e, e_jmp(e), code_rw(code, code->stub.unlinked));
 }
 
 /* What the fast paths jump to. */
@@ -880,47 +481,31 @@ static void emit_fixes(struct translation *t)
         u8 **bail;
 
         f->behind = t->e.p;
-        if (f->kind == FIX_UNLINKED) {
-            u64 site = (u64)(uintptr_t)(code->rx + (f->place - 1 - code->rw));
-
+        switch (f->kind) {
+        case FIX_UNLINKED: emit_unlinked(t, f); continue;
+        case FIX_CHECK_PAGE:
             e_here(&t->e, f->place);
-            if (f->pushed)
-                move_sp(t, 8);
-            e_alu_imm(&t->e, true, ALU_ADD, INTERP(left), t->b->ncells);
-            e_mov_imm(&t->e, JIT_T0, site << 1 | f->which);
-            e_store(&t->e, VCPU(scratch), JIT_T0);
-            e_mov_imm(&t->e, JIT_T0, bail_code(f->cell, JIT_EXIT_UNLINKED));
             e_mov_imm(&t->e, JIT_T1, (u64)(uintptr_t)t->b);
-            e_target(&t->e, e_jmp(&t->e),
-                     code_rw(code, f->cell ? code->stub.unlinked : code->stub.unlinked_first));
+            e_target(&t->e, e_jmp(&t->e), code_rw(code, code->stub.check_page));
             continue;
-        }
-        if (f->kind != FIX_BAIL) {
-            const void *stubs[] = {
-                [FIX_READ] = code->stub.refill_read,
-                [FIX_WRITE] = code->stub.refill_write,
-                [FIX_STACK_READ] = code->stub.refill_stack_read,
-                [FIX_STACK_WRITE] = code->stub.refill_stack_write,
-            };
-            bool stack = f->kind == FIX_STACK_READ || f->kind == FIX_STACK_WRITE;
-
-            e_here(&t->e, f->place);
-            e_alu(&t->e, true, ALU_ADD, JIT_T0,
-                  stack ? VCPU(stack_tag) : op_mem(JIT_T1, offsetof(struct jit_tlb_entry, tag)));
-            e_mov_imm(&t->e, JIT_T1, f->size);
-            emit8(&t->e, 0xe8);
-            emit32(&t->e, 0);
-            e_target(&t->e, t->e.p - 4, code_rw(code, stubs[f->kind]));
-            f->place = e_jcc(&t->e, CC_E);
+        case FIX_READ:
+        case FIX_WRITE:
+            emit_refill(t, f);
+            if (!f->apart)
+                continue;
+            f->place = e_jmp(&t->e);
             f->exit = JIT_EXIT_MEMORY;
-            e_target(&t->e, e_jmp(&t->e), f->resume);
+            break;
+        default: break;
         }
         bail = &bails[f->cell][f->exit];
-        if (!*bail) {
-            *bail = t->e.p;
-            emit_bail(t, f->cell, (enum jit_exit)f->exit, f->vec_dirty, f->vec_wide);
+        if (*bail) {
+            e_target(&t->e, f->place, *bail);
+            continue;
         }
-        e_target(&t->e, f->place, *bail);
+        *bail = t->e.p;
+        e_here(&t->e, f->place);
+        emit_bail(t, f->cell, (enum jit_exit)f->exit, f->vec_dirty, f->vec_wide);
     }
 }
 
@@ -933,45 +518,99 @@ static bool reject(struct jit_vcpu *j, const struct block *b, enum jit_reject wh
     return false;
 }
 
+/* The number of the block's page, 0: no room. */
+static u32 page_id(struct code_cache *code, const struct block *b)
+{
+    u64 linear = b->rip & PAGE_MASK, h = (linear ^ b->page << 1) * 0x9e3779b97f4a7c15ull >> 40;
+    struct jit_page *p;
+
+    while (p = &code->pages[h++ % ARRAY_SIZE(code->pages)], p->id)
+        if (p->linear == linear && p->host == b->page)
+            return p->id;
+    if (code->npages == ARRAY_SIZE(code->pages) * 3 / 4) {
+        code->full = true;
+        return 0;
+    }
+    code->npages++;
+    *p = (struct jit_page){linear, b->page, ++code->last_page_id};
+    return p->id;
+}
+
+/* JIT_MODES: there are too many. */
+static unsigned mode_number(struct code_cache *code, u32 mode)
+{
+    unsigned n = 0;
+
+    while (n < code->nmodes && code->modes[n] != mode)
+        n++;
+    if (n == code->nmodes && n < JIT_MODES)
+        code->modes[code->nmodes++] = mode;
+    code->full |= n == JIT_MODES;
+    return n;
+}
+
 enum { ENTRY_ALIGN = 16 };
 
-static bool translate_block(struct jit_vcpu *j, struct block *b)
+/* The whole block at `start`, which is where its body is aligned. */
+static void translate_block(struct translation *t, u8 *start)
+{
+    static const u8 nop2[] = {0x66, 0x90};
+    bool ended = false;
+    u8 *unmapped;
+
+    t->e = (struct emit){start, t->j->code->rw + t->j->code->size, false};
+    t->held = (struct held){
+        .mem_flags = !t->flags_first, .host_flags = t->flags_first, .entry_flags = t->flags_first};
+    t->failed = false;
+    t->handler_calls = t->nfixes = t->cell = 0;
+    t->untranslated = 0;
+    unmapped = jit_emit_entries(&t->e, t->j->code, t->b, &(struct jit_layout){0});
+    jit_add_fix(t, FIX_CHECK_PAGE, unmapped, (struct fix){0});
+    if (t->flags_first) /* so that the entry behind it is another place */
+        emit_bytes(&t->e, nop2, sizeof(nop2));
+    for (; t->cell < t->b->ncells && !ended; t->cell++) {
+        t->cell_at[t->cell] = t->e.p;
+        ended = translate_cell(t);
+    }
+    t->cell_at[t->cell] = t->e.p;
+    if (!ended) {
+        t->cell--; /* the exit is the last instruction's */
+        jit_fall(t);
+        t->cell++;
+    }
+    emit_fixes(t);
+}
+
+static bool translate(struct jit_vcpu *j, struct block *b)
 {
     struct code_cache *code = j->code;
-    struct translation t = {.j = j, .b = b, .held.mem_flags = true};
-    size_t start = (code->used + ENTRY_ALIGN - 1) & ~(size_t)(ENTRY_ALIGN - 1);
-    u8 *leave_at, *entry;
-    bool ended = false;
+    struct translation t;
+    size_t start =
+        ((code->used + code->layout.body + ENTRY_ALIGN - 1) & ~(size_t)(ENTRY_ALIGN - 1)) - code->layout.body;
+    unsigned mode;
 
-    if ((b->mode & MODE_CODE_MASK) != MODE_CODE64)
+    if ((b->mode & MODE_CODE_MASK) != MODE_CODE64 ||
+        (b->mode & (MODE_USER | MODE_AC)) == (MODE_USER | MODE_AC))
         return reject(j, b, JIT_REJECT_MODE, 0);
     if (b->page2 != BLOCK_NO_PAGE || b->page == BLOCK_NO_PAGE)
         return reject(j, b, JIT_REJECT_PAGE, 0);
     if (start > code->size)
         start = code->size;
-    t.e = (struct emit){code->rw + start, code->rw + code->size, false};
-    /* Right before the entry, so that a dead block's entry becomes a short jump to it (jit_kill). */
-    leave_at = t.e.p;
-    emit8(&t.e, 0x49); /* MOV R15, imm64: always of this length */
-    emit8(&t.e, 0xbf);
-    emit64(&t.e, (u64)(uintptr_t)b);
-    e_target(&t.e, e_jmp(&t.e), code_rw(code, code->stub.leave));
-    emit8(&t.e, 0x90);
-    entry = t.e.p;
-    jit_emit_checks(&t.e, b->ncells, leave_at);
-    memcpy(t.code, (const void *)(uintptr_t)(b->page + b->offset), b->nbytes);
-
-    for (t.cell = 0; t.cell < b->ncells && !ended; t.cell++) {
-        t.cell_at[t.cell] = t.e.p;
-        ended = translate_cell(&t);
+    mode = mode_number(code, b->mode);
+    b->tier_page = page_id(code, b);
+    if (code->full)
+        return reject(j, b, JIT_REJECT_ROOM, 0);
+    b->tier_mode = (u8)mode;
+    t.j = j;
+    t.b = b;
+    decode_all(&t);
+    t.flags_first = !code->counts && writes_flags_first(&t);
+    translate_block(&t, code->rw + start);
+    if (t.failed && t.flags_first) {
+        t.flags_first = false;
+        decode_all(&t);
+        translate_block(&t, code->rw + start);
     }
-    t.cell_at[t.cell] = t.e.p;
-    if (!ended) {
-        jit_release_vectors(&t);
-        save_flags(&t);
-        exit_to(&t, b->rip + b->nbytes, 1, false);
-    }
-    emit_fixes(&t);
     code->full |= t.e.full;
     if (t.e.full)
         return reject(j, b, JIT_REJECT_ROOM, 0);
@@ -980,7 +619,9 @@ static bool translate_block(struct jit_vcpu *j, struct block *b)
     if (t.handler_calls * 4u > b->ncells)
         return reject(j, b, JIT_REJECT_HANDLERS, t.untranslated);
     code->used = (size_t)(t.e.p - code->rw);
-    b->tier_code = code->rx + (entry - code->rw);
+    b->tier_code = code->rx + start;
+    b->tier_flags = t.flags_first;
+    b->tier_links = 0;
     j->stats.blocks++;
     j->stats.guest_bytes += b->nbytes;
     j->stats.host_bytes += code->used - start;
@@ -994,13 +635,8 @@ static bool translate_block(struct jit_vcpu *j, struct block *b)
 bool jit_translate(struct jit_vcpu *j, struct block *b)
 {
     u64 begin = jit_stats_now();
-    bool translated = translate_block(j, b);
+    bool translated = translate(j, b);
 
     j->stats.nanoseconds += jit_stats_now() - begin;
     return translated;
-}
-
-void jit_link(struct code_cache *code, u8 *site, const void *target)
-{
-    e_target(&(struct emit){0}, code_rw(code, site + 1), code_rw(code, target));
 }

@@ -93,10 +93,11 @@ static void check_masks(struct translation *t)
     t->held.fp_checked = true;
 }
 
-static unsigned memory_bytes(const struct translation *t, bool wide)
+unsigned jit_vector_bytes(const struct decoded *d)
 {
-    const struct jit_form *f = t->form;
-    unsigned bytes = f->rm_bytes == 0xff ? jit_operand_bytes(t, 'y')
+    const struct jit_form *f = d->form;
+    bool wide = d->insn.prefixes & X86_PFX_VEX && d->insn.vex_l;
+    unsigned bytes = f->rm_bytes == 0xff ? jit_operand_bytes(&d->insn, 'y')
                      : f->rm_bytes       ? f->rm_bytes
                      : wide              ? 32
                                          : 16;
@@ -109,7 +110,7 @@ bool jit_vector(struct translation *t)
     const struct jit_form *f = t->form;
     const struct x86_insn *insn = &t->insn;
     bool vex = insn->prefixes & X86_PFX_VEX, wide = vex && insn->vex_l;
-    unsigned reg = insn->modrm >> 3 & 7, third = insn->vvvv, bytes = memory_bytes(t, wide);
+    unsigned reg = insn->modrm >> 3 & 7, third = insn->vvvv, bytes = jit_vector_bytes(&t->all[t->cell]);
     struct operand rm;
     struct raw r;
 
@@ -190,7 +191,7 @@ bool jit_bmi(struct translation *t)
 {
     const struct jit_form *f = t->form;
     const struct x86_insn *insn = &t->insn;
-    unsigned reg = insn->modrm >> 3 & 7, third = 0, bytes = jit_operand_bytes(t, 'y');
+    unsigned reg = insn->modrm >> 3 & 7, third = 0, bytes = jit_operand_bytes(&t->insn, 'y');
     struct operand rm;
     struct raw r;
 
