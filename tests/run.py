@@ -29,7 +29,7 @@ SANITIZER_ENV = {
 }
 # The test kernels run with each clock; the short form of the sanitized runs has one of them.
 LONG_ONLY = re.compile(r"guest/.*-icount$")
-# Instructions against the CPU: percent of the usual number of cases.
+# Instructions against the CPU and sequences engine against engine: percent of the usual number.
 CASES_SANITIZED = {"PLASTRON_CASES": "5"}
 CASES_LONG = {"PLASTRON_CASES": "1000"}
 # ThreadSanitizer is for code that several threads run: the layers with locks.
@@ -255,7 +255,7 @@ def main():
         long = arguments.level == "long"
         if "unit" in parts:
             if long:
-                unit_tests(report, build, "long", CASES_LONG, only="insn/", slow=10)
+                unit_tests(report, build, "long", CASES_LONG, only=("insn/", "seq/"), slow=10)
             unit_tests(report, asan, "asan", {**SANITIZER_ENV, **CASES_SANITIZED}, without=None if long else LONG_ONLY,
                        slow=10)
             unit_tests(report, tsan, "tsan", SANITIZER_ENV, only=TSAN_SUITES, slow=10)

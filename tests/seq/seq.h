@@ -1,0 +1,132 @@
+/*
+ * Sequences of instructions, engine against engine: a random program runs in two bare machines, under the interpreter and
+ * under the translator, by the same budgets; after each of them the whole state must be the same.
+ *
+ *   layout.h    where things are in the guest
+ *   system.S    the guest's system: faults are noted, and the program goes on behind them
+ *   machine.c   the bare machine: page tables, state, run, compare
+ *   pieces.c    random pieces of programs, by what they are after
+ *   program.c   from pieces to an image: places, jumps, tables
+ *   cases.c     programs that once failed, and their text
+ *   listing.c   disassembly
+ *   shrink.c    from a program that fails to a small one
+ *   test_seq.c  runs them
+ */
+#ifndef TESTS_SEQ_SEQ_H
+#define TESTS_SEQ_SEQ_H
+
+#include "../insn/insn.h"
+/* Its windows have the same names. */
+#include "layout.h"
+
+/* ---- what a machine starts from ---- */
+
+struct image {
+    bool user, smap, write_protect, align_check;
+    u64 rip, rflags, gpr[16], fs_base, gs_base;
+    bool vectors_zero;
+    u64 seed; /* of data, x87 and vector registers */
+    u8 code[CODE_SIZE];
+    u16 skip[CODE_SIZE]; /* offset of the next instruction, for each byte; 0: unknown */
+    u32 resume[RESUME_ENTRIES];
+    u64 tables[0x200]; /* the page with jump tables */
+};
+
+/* How a program is run. */
+struct schedule {
+    u64 seed;
+    u32 total; /* instructions */
+    u8 kind;   /* enum schedule_kind */
+    u8 engine; /* which of the translators */
+    bool nmi;  /* between runs, now and then */
+};
+enum schedule_kind { SCHEDULE_WHOLE, SCHEDULE_ODD, SCHEDULE_MIXED, SCHEDULE_KINDS };
+
+/* ---- machines ---- */
+
+struct machine;
+/* `threshold` and `cache` are those of struct vm_config. */
+struct machine *machine_new(const struct engine_ops *engine, u32 threshold, u64 cache);
+void machine_free(struct machine *m);
+void machine_load(struct machine *m, const struct image *image);
+enum engine_exit machine_run(struct machine *m, u64 budget);
+void machine_nmi(struct machine *m);
+const struct vcpu_state *machine_state(const struct machine *m);
+/* The byte of the code where the program is now, through its page tables; NULL: elsewhere. Up to the end of its page. */
+const u8 *machine_code(const struct machine *m, u64 rip, unsigned *available);
+/* Whether the two are in the same state; `memory`: and have the same memory. Says what differs, if asked. */
+bool machine_equal(const struct machine *a, const struct machine *b, bool memory, FILE *report);
+
+/* ---- programs ---- */
+
+enum { PIECE_BYTES = 40, PIECE_FIXUPS = 3, MAX_PIECES = 640, MAX_CHUNKS = 64, MAX_TABLES = 32 };
+
+enum fixup_kind {
+    FIX_REL8,  /* to a piece; to what follows where it does not reach */
+    FIX_REL32, /* to a piece */
+    FIX_ABS32, /* address of a piece + addend */
+    FIX_RIP32, /* relative to the end of the instruction, to the absolute address `addend` */
+};
+struct fixup {
+    u8 at, kind; /* where in the piece; enum fixup_kind */
+    u8 end;      /* offset of the end of the instruction */
+    u16 target;  /* piece */
+    u32 addend;
+};
+struct piece {
+    u8 bytes[PIECE_BYTES];
+    u8 length, nfixups;
+    struct fixup fixups[PIECE_FIXUPS];
+    bool dropped;
+};
+/* Pieces that lie one after the other; the last chunk's end goes to the first. */
+struct chunk {
+    u16 first, count;
+    u16 offset; /* in the code */
+    bool function;
+};
+struct program {
+    struct image image; /* all but code, skip, resume and tables */
+    struct piece pieces[MAX_PIECES];
+    struct chunk chunks[MAX_CHUNKS];
+    unsigned npieces, nchunks, main_chunks, ntables;
+    u16 tables[MAX_TABLES][8]; /* pieces */
+};
+
+/* ---- pieces.c ---- */
+
+void program_generate(u64 seed, struct program *p);
+
+/* ---- program.c ---- */
+
+/* Behind each instruction of these bytes of the code is the next, where the system goes on after a fault. */
+void image_note_skips(struct image *image, unsigned at, unsigned end);
+/* Fill in the rest of the image. */
+void program_assemble(struct program *p);
+
+/* ---- cases.c ---- */
+
+/* A program as text: how it runs and what it starts with, as words; and runs of code, OFFSET=BYTES. */
+struct written_program {
+    const char *setup, *code;
+};
+extern const struct written_program written_programs[];
+extern const size_t written_program_count;
+void text_read_program(const struct written_program *text, struct image *image, struct schedule *schedule);
+void text_write_program(FILE *to, const struct image *image, const struct schedule *schedule);
+
+/* ---- shrink.c ---- */
+
+/* Whether a program runs alike on both engines. */
+typedef bool agree_fn(const struct image *image, const struct schedule *schedule);
+/* Drop and simplify what the failure does not need. */
+void shrink_program(struct program *p, struct schedule *schedule, agree_fn *agree);
+
+/* ---- listing.c ---- */
+
+/* Disassemble one instruction; returns its length, at least 1. */
+unsigned list_instruction(FILE *to, u64 rip, const u8 *bytes, unsigned available);
+/* Runs of code in the image. */
+void list_image(FILE *to, const struct image *image);
+
+#endif
