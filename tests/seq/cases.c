@@ -11,7 +11,9 @@
 #include "seq.h"
 
 const struct written_program written_programs[] = {
-    {"", "0280=90ebfd"},
+    /* CLAC went on with a block that had SMAP overridden */
+    {"smap wp zero total=8 flags=40ad4 r9=20005ffc r14=20006180 rip=10003280",
+     " 40=0f01cae938320000 3280=f04f810e0aff89430f85000000004d0f9c8964000000e9a5cdffff"},
 };
 const size_t written_program_count = ARRAY_SIZE(written_programs);
 

@@ -199,7 +199,9 @@ HANDLER(clac)
         raise_ud(c, i);
     s->rflags &= ~(u64)FLAG_AC;
     c->tlb = c->tlbs[TLB_SUPER];
-    END_FALL;
+    c->mode &= ~(u32)MODE_AC;
+    s->rip = cell_next_rip(c, i);
+    END_INDIRECT; /* by the jump table, which looks at the mode */
 }
 HANDLER(stac)
 {
@@ -207,7 +209,9 @@ HANDLER(stac)
         raise_ud(c, i);
     s->rflags |= FLAG_AC;
     c->tlb = c->tlbs[TLB_SUPER_AC];
-    END_FALL;
+    c->mode |= MODE_AC;
+    s->rip = cell_next_rip(c, i);
+    END_INDIRECT;
 }
 
 HANDLER(hlt)

@@ -34,7 +34,7 @@ static ALWAYS_INLINE struct block *next_by_rip(struct vcpu_state *s, struct inte
     if (likely(j->rip == s->rip && j->generation == c->generation[s->rip >> 63])) {
         struct block *next = j->block;
 
-        if (likely(next->mode == from->mode && next->cs_base == from->cs_base &&
+        if (likely(next->mode == c->mode && next->cs_base == from->cs_base &&
                    next->cs_limit == from->cs_limit && may_chain(c, next)))
             return next;
     }
