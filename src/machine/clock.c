@@ -29,6 +29,9 @@ u64 clock_now(const struct clock *clock)
 
 u64 clock_tsc(const struct clock *clock, u64 ns)
 {
+    /* Seconds and the rest apart, which a division of 64 bits can do up to 18 GHz. */
+    if (likely(clock->tsc_hz <= UINT64_MAX / NS_PER_SECOND))
+        return ns / NS_PER_SECOND * clock->tsc_hz + ns % NS_PER_SECOND * clock->tsc_hz / NS_PER_SECOND;
     return (u64)((u128)ns * clock->tsc_hz / NS_PER_SECOND);
 }
 

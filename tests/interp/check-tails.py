@@ -3,8 +3,8 @@
 
     check-tails.py LIBRARY
 
-A handler jumps to the next cell's function (at offset 32 of its own cell), interp_end_taken, interp_end_fall or
-interp_end_indirect. interp_end_loop returns, and may be called; step executes one instruction for the loop; other
+A handler jumps to the next cell's function (at offset 32 of its own cell), interp_end_taken, interp_end_fall,
+interp_end_indirect or interp_end_far. interp_end_loop returns, and may be called; step executes one instruction for the loop; other
 indirect calls are those of stubs, and those of the second tier's table, which look like a cell's.
 """
 import re
@@ -13,12 +13,12 @@ import sys
 
 CODE = re.compile(r"\s+[0-9a-f]+:\s+(call|jmp)\s+(.*)")
 CELL = re.compile(r"\*(0x20)?\(%r..?\)$")
-END = re.compile(r"interp_end_(taken|fall|indirect)\b")
+END = re.compile(r"interp_end_(taken|fall|indirect|far)\b")
 SYMBOL = re.compile(r"<([\w.]+)>$|R_X86_64_PLT32\s+([\w.]+)-0x4")
 
 
-NO_HANDLERS = {"step", "drop_entries", "interp_tlb_flush", "interp_tlb_flush_page", "interp_tlb_protect", "block_kill",
-               "cache_flush", "block_lookup"}
+NO_HANDLERS = {"step", "drop_entries", "tell_tier", "space_enter", "interp_tlb_flush", "interp_tlb_drop_local",
+               "interp_tlb_cr3", "interp_tlb_flush_page", "interp_tlb_protect", "block_kill", "cache_flush", "block_lookup"}
 
 
 def main():

@@ -258,7 +258,7 @@ static void deliver_once(struct interp *c, const struct cell *i, enum event_kind
         deliver_protected(c, i, kind, vector, error, rip);
     else
         deliver_real(c, i, vector, rip);
-    interp_mode_changed(c);
+    interp_segments_changed(c);
     c->event_in_step = true;
 }
 

@@ -355,6 +355,9 @@ static inline u64 cell_next_rip(const struct interp *c, const struct cell *i)
 #define END_FALL     TAIL interp_end_fall(s, c, i)
 #define END_INDIRECT TAIL interp_end_indirect(s, c, i)
 #define END_LOOP     TAIL interp_end_loop(s, c, i)
+/* END_LOOP for what is common: it goes on by itself where only the privilege, the stack and the flags have changed, from 64-bit
+   code to 64-bit code, and there is nothing to look at. */
+#define END_FAR TAIL interp_end_far(s, c, i)
 /* Falls through to the next instruction, by way of the loop. */
 #define END_LOOP_NEXT                                                                                        \
     do {                                                                                                     \
@@ -363,7 +366,8 @@ static inline u64 cell_next_rip(const struct interp *c, const struct cell *i)
     } while (0)
 /* END_LOOP_NEXT for a row that does not end its block by the table. */
 #define END_LEAVE TAIL interp_leave_after(s, c, i)
-interp_fn interp_end_taken, interp_end_fall, interp_end_indirect, interp_end_loop, interp_leave_after;
+interp_fn interp_end_taken, interp_end_fall, interp_end_indirect, interp_end_loop, interp_end_far,
+    interp_leave_after;
 
 /* A handler for a cell that shall not be executed: return to the loop before it. */
 interp_fn interp_op_leave;
@@ -400,5 +404,7 @@ void interp_set_rflags(struct interp *c, u64 rflags);
 /* CR0, CR4, EFER, CPL, a segment register or RFLAGS.VM changed: recompute mode, seg_base, tlb, kick_mask. The
    row must end with END_LOOP. */
 void interp_mode_changed(struct interp *c);
+/* The same where nothing but segment registers and RFLAGS changed. */
+void interp_segments_changed(struct interp *c);
 
 #endif

@@ -206,7 +206,7 @@ HANDLER(iret)
 {
     c->cell = i;
     interp_iret(c, i, cell_operand_size(i));
-    END_LOOP;
+    END_FAR;
 }
 
 /* ---- software interrupts ---- */

@@ -110,7 +110,7 @@ HANDLER(cli)
     s->rflags &= ~(u64)interrupt_flag(c, i);
     if (!(s->rflags & FLAG_IF))
         c->kick_mask = ~(u32)KICK_INTERRUPT;
-    END_FALL;
+    NEXT;
 }
 
 HANDLER(sti)
@@ -121,12 +121,17 @@ HANDLER(sti)
         if (s->rflags & FLAG_VIP)
             raise_gp(c, i, 0);
     } else {
+        c->kick_mask = ~0u;
+        /* The next instruction is executed before anybody looks, if it is part of this block. */
+        if (i + 1 < c->block->cells + c->block->ncells && !vcpu_kicked(c->vcpu)) {
+            s->rflags |= flag;
+            NEXT;
+        }
         if (!(s->rflags & FLAG_IF))
             s->sti_shadow = true;
-        c->kick_mask = ~0u;
     }
     s->rflags |= flag;
-    END_LOOP_NEXT;
+    END_LEAVE;
 }
 
 bool interp_virtual_if(struct interp *c, const struct cell *i, unsigned size)
@@ -808,8 +813,8 @@ HANDLER(syscall)
     s->seg[SEG_SS] = flat_segment((u16)(selector + 8), ATTR_DATA);
     interp_set_rflags(c, flags);
     step_if_tf(s, c, i);
-    interp_mode_changed(c);
-    END_LOOP;
+    interp_segments_changed(c);
+    END_FAR;
 }
 
 HANDLER(sysret)
@@ -834,8 +839,8 @@ HANDLER(sysret)
     s->rip = target;
     interp_set_rflags(c, lma ? (s->gpr[R11] & 0x3c7fd7) : interp_rflags(c) | FLAG_IF);
     step_if_tf(s, c, i);
-    interp_mode_changed(c);
-    END_LOOP;
+    interp_segments_changed(c);
+    END_FAR;
 }
 
 HANDLER(sysenter)

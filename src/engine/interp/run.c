@@ -82,6 +82,21 @@ void interp_end_loop(struct vcpu_state *s, struct interp *c, const struct cell *
     c->left -= c->block->ncells;
 }
 
+void interp_end_far(struct vcpu_state *s, struct interp *c, const struct cell *i)
+{
+    const struct jump_entry *j = jump_slot(c, s->rip);
+
+    c->left -= c->block->ncells;
+    if (likely(!(s->rflags & (FLAG_TF | FLAG_VIP)) && !s->nmi_pending && !c->attention &&
+               (c->mode & MODE_CODE_MASK) == MODE_CODE64 && j->rip == s->rip &&
+               j->generation == c->generation[s->rip >> 63] && j->block->mode == c->mode &&
+               may_chain(c, j->block))) {
+        s->rflags &= ~(u64)FLAG_RF; /* as the loop does it */
+        c->block = j->block;
+        TAIL j->block->cells[0].fn(s, c, j->block->cells);
+    }
+}
+
 void interp_leave_after(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
     c->left -= i + 1 - c->block->cells;
@@ -157,6 +172,21 @@ static bool flat_data(const struct seg *seg)
 {
     return seg->base == 0 && seg->limit == 0xffffffffu &&
            (seg->attr & (SEG_UNUSABLE | SEG_CODE | SEG_EXPAND_DOWN | SEG_WRITE)) == SEG_WRITE;
+}
+
+void interp_segments_changed(struct interp *c)
+{
+    const struct vcpu_state *s = c->state;
+
+    if ((c->mode & MODE_CODE_MASK) != MODE_CODE64 || !vcpu_64bit(s)) {
+        interp_mode_changed(c);
+        return;
+    }
+    c->cpl = (u8)vcpu_cpl(s);
+    c->mode = (c->mode & ~(u32)MODE_USER) | (c->cpl == 3 ? MODE_USER : 0);
+    c->seg_base[SEG_FS] = s->seg[SEG_FS].base;
+    c->seg_base[SEG_GS] = s->seg[SEG_GS].base;
+    rights_changed(c);
 }
 
 void interp_mode_changed(struct interp *c)

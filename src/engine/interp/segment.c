@@ -756,5 +756,5 @@ void interp_iret(struct interp *c, const struct cell *i, unsigned size)
     interp_mark_accessed(c, i, selector, d);
     interp_commit_cs(c, i, cs, cpl, rip);
     interp_set_rflags(c, iret_flags(c, old, image, size));
-    interp_mode_changed(c);
+    interp_segments_changed(c);
 }
