@@ -1,9 +1,9 @@
 /*
  * Programs that once failed, and programs as text.
  *
- * Words of a setup: `user`, `smap`, `wp`, `am`, `zero` (vector registers), `nmi`; NAME=VALUE in hexadecimal: registers,
- * flags, fs and gs (bases), seed (of the data), engine, kind, total and order (of struct schedule), rip, and `tables` as
- * bytes.
+ * Words of a setup: `user`, `smap`, `wp`, `am`, `zero` (vector registers), `pcid`; NAME=VALUE in hexadecimal: registers,
+ * flags, fs and gs (bases), seed (of the data), engine, kind, events, total and order (of struct schedule), rip, and
+ * `tables` and `sites` as bytes.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -17,13 +17,13 @@ const struct written_program written_programs[] = {
 };
 const size_t written_program_count = ARRAY_SIZE(written_programs);
 
-static bool flag_word(const char *word, struct image *image, struct schedule *schedule)
+static bool flag_word(const char *word, struct image *image)
 {
     const struct {
         const char *name;
         bool *flag;
     } flags[] = {{"user", &image->user},      {"smap", &image->smap},         {"wp", &image->write_protect},
-                 {"am", &image->align_check}, {"zero", &image->vectors_zero}, {"nmi", &schedule->nmi}};
+                 {"am", &image->align_check}, {"zero", &image->vectors_zero}, {"pcid", &image->pcid}};
 
     for (size_t n = 0; n < ARRAY_SIZE(flags); n++)
         if (!strcmp(flags[n].name, word))
@@ -53,6 +53,8 @@ static bool number_word(const char *name, u64 v, struct image *image, struct sch
         schedule->total = (u32)v;
     else if (!strcmp(name, "kind"))
         schedule->kind = (u8)v;
+    else if (!strcmp(name, "events"))
+        schedule->events = (u8)v;
     else if (!strcmp(name, "engine"))
         schedule->engine = (u8)v;
     else
@@ -79,7 +81,7 @@ static void read_setup(const char *text, struct image *image, struct schedule *s
         if (sscanf(text, "%31[^= ]%n", word, &taken) != 1)
             bad(text);
         if (text[taken] != '=') {
-            if (!flag_word(word, image, schedule))
+            if (!flag_word(word, image))
                 bad(text);
             continue;
         }
@@ -87,6 +89,8 @@ static void read_setup(const char *text, struct image *image, struct schedule *s
             bad(text);
         if (!strcmp(word, "tables"))
             text_read_bytes(value, (u8 *)image->tables, sizeof(image->tables));
+        else if (!strcmp(word, "sites"))
+            text_read_bytes(value, (u8 *)image->sites, sizeof(image->sites));
         else if (!number_word(word, strtoull(value, NULL, 16), image, schedule))
             bad(text);
     }
@@ -123,16 +127,27 @@ static void put_number(FILE *to, const char *name, u64 v)
         fprintf(to, "%s=%llx ", name, (unsigned long long)v);
 }
 
+static void put_bytes(FILE *to, const char *name, const u8 *bytes, unsigned count)
+{
+    while (count && !bytes[count - 1])
+        count--;
+    if (!count)
+        return;
+    fprintf(to, "%s=", name);
+    for (unsigned n = 0; n < count; n++)
+        fprintf(to, "%02x", bytes[n]);
+    fprintf(to, " ");
+}
+
 void text_write_program(FILE *to, const struct image *image, const struct schedule *schedule)
 {
-    unsigned tables = sizeof(image->tables);
-
     fprintf(to, "    {\"%s%s%s%s%s%s", image->user ? "user " : "", image->smap ? "smap " : "",
             image->write_protect ? "wp " : "", image->align_check ? "am " : "",
-            image->vectors_zero ? "zero " : "", schedule->nmi ? "nmi " : "");
+            image->vectors_zero ? "zero " : "", image->pcid ? "pcid " : "");
     put_number(to, "engine", schedule->engine);
     put_number(to, "kind", schedule->kind);
-    put_number(to, "order", schedule->kind || schedule->nmi ? schedule->seed : 0);
+    put_number(to, "events", schedule->events);
+    put_number(to, "order", schedule->kind || schedule->events ? schedule->seed : 0);
     put_number(to, "total", schedule->total);
     put_number(to, "seed", image->seed);
     put_number(to, "flags", image->rflags);
@@ -141,14 +156,8 @@ void text_write_program(FILE *to, const struct image *image, const struct schedu
     for (unsigned n = 0; n < 16; n++)
         if (n != RSP || image->gpr[n] != STACK_USUAL)
             put_number(to, register_names[n], image->gpr[n]);
-    while (tables && !((const u8 *)image->tables)[tables - 1])
-        tables--;
-    if (tables) {
-        fprintf(to, "tables=");
-        for (unsigned n = 0; n < tables; n++)
-            fprintf(to, "%02x", ((const u8 *)image->tables)[n]);
-        fprintf(to, " ");
-    }
+    put_bytes(to, "tables", (const u8 *)image->tables, sizeof(image->tables));
+    put_bytes(to, "sites", (const u8 *)image->sites, schedule->events & EVENT_DMA ? sizeof(image->sites) : 0);
     fprintf(to, "rip=%llx\",\n     \"", (unsigned long long)image->rip);
     for (unsigned at = 0; at < CODE_SIZE; at++) {
         if (!image->skip[at])

@@ -31,13 +31,13 @@
 #define STACK_USUAL     (STACK_BASE + 0x1800)
 
 /* The supervisor's pages. */
-#define SYSTEM_BASE  0xffffff8000000000
-#define SYSTEM_GDT   0x0000
-#define SYSTEM_TSS   0x0800
-#define SYSTEM_IDT   0x1000
-#define SYSTEM_STUBS 0x2000 /* 3 pages */
-#define SYSTEM_LOG                                                                                           \
-    0x5000 /* how many events there were, how many of them were interrupts; at 32 the last LOG_ENTRIES */
+#define SYSTEM_BASE    0xffffff8000000000
+#define SYSTEM_GDT     0x0000
+#define SYSTEM_TSS     0x0800
+#define SYSTEM_IDT     0x1000
+#define SYSTEM_STUBS   0x2000 /* 3 pages */
+#define SYSTEM_LOG     0x5000 /* events, other interrupts; from 32 on the last LOG_ENTRIES events */
+#define LOG_SPACES     24     /* CR3 of one space XOR that of the other */
 #define SYSTEM_RESUME  0x6000 /* u32 addresses, where to go on from nowhere */
 #define SYSTEM_STACKS  0x7000 /* interrupt stacks, one page each */
 #define SYSTEM_SKIP    0xa000 /* u16 for each byte of the code: where the next instruction is; 0: unknown */
@@ -62,13 +62,20 @@
 #define SELECTOR_USER        0x2b
 
 /* INT n that the system serves at every privilege. */
-#define SERVICE_NONE   0x80
-#define SERVICE_RING   0x81 /* to the other privilege level */
-#define SERVICE_SPACE  0x82 /* to the other address space */
-#define SERVICE_CODE   0x83 /* exchange code pages 5 and 6 */
-#define SERVICE_DATA   0x84 /* exchange data pages 0 and 3 */
-#define SERVICE_ABSENT 0x85 /* take data page 4 away */
-#define SERVICE_REVOKE 0x86 /* take the right to write to data page 1 away */
-#define SERVICE_LAST   SERVICE_REVOKE
+#define SERVICE_NONE     0x80
+#define SERVICE_RING     0x81 /* to the other privilege level */
+#define SERVICE_SPACE    0x82 /* to the other address space */
+#define SERVICE_CODE     0x83 /* exchange code pages 5 and 6 */
+#define SERVICE_DATA     0x84 /* exchange data pages 0 and 3 */
+#define SERVICE_ABSENT   0x85 /* take data page 4 away */
+#define SERVICE_REVOKE   0x86 /* take the right to write to data page 1 away */
+#define SERVICE_FETCH    0x87 /* take code page 3 away, or the right to execute it, until it is executed */
+#define SERVICE_LAST     SERVICE_FETCH
+#define CODE_FETCH       3
+#define INTERRUPT_VECTOR 0xa0
+
+/* With PCIDs, those of the two spaces. */
+#define PCID_A 1
+#define PCID_B 2
 
 #endif

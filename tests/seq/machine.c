@@ -41,7 +41,7 @@ static u64 get64(const struct machine *m, u64 phys)
 
 /* ---- memory ---- */
 
-enum { PTE_P = 1, PTE_W = 2, PTE_U = 4 };
+enum { PTE_P = 1, PTE_W = 2, PTE_U = 4, PTE_A = 0x20, PTE_D = 0x40, PTE_G = 0x100 };
 #define PTE_ADDRESS 0xffffffffff000ull
 #define PTE_NX      (1ull << 63)
 enum { SPACE_A = PHYS_TABLES, SPACE_B = PHYS_TABLES + 0x2000 };
@@ -57,7 +57,7 @@ static u64 page_table(struct machine *m, u64 root, u64 linear)
         if (!get64(m, entry)) {
             if (m->next_table == SPACE_B) /* a root, too */
                 m->next_table += 0x1000;
-            put64(m, entry, m->next_table | PTE_P | PTE_W | PTE_U);
+            put64(m, entry, m->next_table | PTE_P | PTE_W | PTE_U | PTE_A);
             m->next_table += 0x1000;
         }
         table = get64(m, entry) & PTE_ADDRESS;
@@ -92,6 +92,10 @@ static u64 code_frame(unsigned page, bool other)
     return PHYS_CODE + page * 0x1000;
 }
 
+/* Pages that are the same in both spaces are global; accessed and dirty from the start, since it shows there through which
+   space they were walked. */
+#define GLOBAL (PTE_G | PTE_A | PTE_D)
+
 static void make_space(struct machine *m, u64 root)
 {
     static const u64 data_rights[] = {
@@ -103,9 +107,10 @@ static void make_space(struct machine *m, u64 root)
     bool other = root == SPACE_B;
 
     for (unsigned n = 0; n < SYSTEM_PAGES; n++)
-        map(m, root, SYSTEM_BASE + n * 0x1000, PHYS_SYSTEM + n * 0x1000, PTE_P | PTE_W);
+        map(m, root, SYSTEM_BASE + n * 0x1000, PHYS_SYSTEM + n * 0x1000, PTE_P | PTE_W | GLOBAL);
     for (unsigned n = 0; n < CODE_PAGES; n++) {
-        map(m, root, CODE_BASE + n * 0x1000, code_frame(n, other), PTE_P | PTE_W | PTE_U);
+        map(m, root, CODE_BASE + n * 0x1000, code_frame(n, other),
+            PTE_P | PTE_W | PTE_U | (n < CODE_FETCH ? GLOBAL : 0));
         map(m, root, ALIAS_BASE + n * 0x1000, code_frame(n, other), PTE_P | PTE_W | PTE_U | PTE_NX);
     }
     for (unsigned n = 0; n < DATA_PAGES; n++)
@@ -157,6 +162,13 @@ static void make_data(struct machine *m, u64 seed)
 
 /* ---- life ---- */
 
+static int interrupt_ack(void *opaque)
+{
+    vcpu_unkick(opaque, KICK_INTERRUPT);
+    return INTERRUPT_VECTOR;
+}
+static const struct vcpu_intc_ops intc = {.ack = interrupt_ack};
+
 struct machine *machine_new(const struct engine_ops *engine, u32 threshold, u64 cache)
 {
     struct machine *m = calloc(1, sizeof(*m));
@@ -182,6 +194,8 @@ struct machine *machine_new(const struct engine_ops *engine, u32 threshold, u64 
     m->engine = engine;
     m->vcpu = m->vm->vcpus[0];
     m->host = m->vm->memory.blocks[0]->host;
+    m->vcpu->intc = &intc;
+    m->vcpu->intc_opaque = m->vcpu;
 
     vcpu_state_reset(&m->base, true, 0);
     m->base.gdtr = (struct desc_table){SYSTEM_BASE + SYSTEM_GDT, 0x3f};
@@ -231,6 +245,9 @@ static void set_state(struct machine *m, const struct image *image)
              (image->align_check ? CR0_AM : 0) | CR0_PG;
     s->cr4 =
         CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE | CR4_FSGSBASE | (image->smap ? CR4_SMAP : 0);
+    s->cr4 |= CR4_PGE | (image->pcid ? CR4_PCIDE : 0);
+    if (image->pcid)
+        s->cr3 |= PCID_A;
     s->icount = 0;
     if (image->vectors_zero)
         return;
@@ -262,6 +279,7 @@ void machine_load(struct machine *m, const struct image *image)
     memcpy(m->host + PHYS_CODE, image->code, CODE_SIZE);
     memcpy(m->host + code_frame(4, true), image->code + 0x4000, 0x1000);
     memcpy(m->host + data_frame(DATA_TABLES, false), image->tables, sizeof(image->tables));
+    put64(m, system + SYSTEM_LOG + LOG_SPACES, SPACE_A ^ SPACE_B ^ (image->pcid ? PCID_A ^ PCID_B : 0));
     memcpy(m->host + system + SYSTEM_SKIP, image->skip, sizeof(image->skip));
     memcpy(m->host + system + SYSTEM_RESUME, image->resume, sizeof(image->resume));
     set_state(m, image);
@@ -278,6 +296,30 @@ void machine_nmi(struct machine *m)
     vcpu_nmi(m->vcpu);
 }
 
+void machine_interrupt(struct machine *m)
+{
+    vcpu_kick(m->vcpu, KICK_INTERRUPT);
+}
+
+void machine_write_code(struct machine *m, unsigned offset, u32 v)
+{
+    memory_poke(&m->vm->memory, PHYS_CODE + offset, &v, sizeof(v));
+}
+
+void machine_hop(struct machine *m, const struct engine_ops *engine)
+{
+    struct error err = {0};
+
+    if (vm_set_engine(m->vm, engine, &err))
+        stop(&err);
+}
+
+void machine_come_home(struct machine *m)
+{
+    if (m->vcpu->engine != m->engine)
+        machine_hop(m, m->engine);
+}
+
 const struct vcpu_state *machine_state(const struct machine *m)
 {
     return &m->vcpu->state;
@@ -285,7 +327,7 @@ const struct vcpu_state *machine_state(const struct machine *m)
 
 const u8 *machine_code(const struct machine *m, u64 rip, unsigned *available)
 {
-    u64 table = m->vcpu->state.cr3;
+    u64 table = m->vcpu->state.cr3 & PTE_ADDRESS;
 
     for (unsigned shift = 39; shift >= 12; shift -= 9) {
         u64 entry = get64(m, table + (rip >> shift & 511) * 8);

@@ -684,16 +684,78 @@ static void jump(struct gen *g)
 
 /* ---- code that changes ---- */
 
-/* What is patched: an immediate or an opcode of these, here or in another piece. */
-static void patchable(struct piece *p, unsigned reg, bool opcode, u32 imm)
+/* A place where a device may write. */
+static void new_site(struct gen *g, unsigned at)
 {
+    struct program *p = g->p;
+
+    if (p->nsites < MAX_SITES) {
+        p->sites[p->nsites].piece = (u16)(p->npieces - 1);
+        p->sites[p->nsites++].at = (u16)at;
+    }
+}
+
+/* What is patched: an immediate or an opcode of these, here or in another piece. */
+static void patchable(struct gen *g, unsigned reg, bool opcode)
+{
+    struct piece *p = new_piece(g);
+
     if (opcode) {
         put8(p, 0x81); /* ADD..CMP reg, imm32: the ModRM byte may take any digit */
         put8(p, 0xc0 | (reg & 7));
     } else {
         put8(p, 0xb8 | (reg & 7));
     }
-    put32(p, imm);
+    new_site(g, p->length);
+    put32(p, (u32)random_next(&g->r));
+}
+
+/* Eight bytes of an immediate, by a PUSH, a string or a vector. */
+static void patch_long(struct gen *g)
+{
+    unsigned reg = value(g), target = g->p->npieces;
+    struct piece *p = new_piece(g);
+    bool behind = chance(g, 2);
+    static const u32 windows[] = {0, ALIAS_BASE - CODE_BASE,
+                                  DATA_BASE + DATA_CODE * 0x1000 - (CODE_BASE + 0x1000)};
+    u32 window = windows[below(g, ARRAY_SIZE(windows))];
+
+    if (!behind) {
+        put_rex(p, true, false, 0, 0, reg);
+        put8(p, 0xb8 | (reg & 7));
+        put64(p, random_next(&g->r));
+        integer(g);
+        p = new_piece(g);
+    }
+    switch (below(g, 4)) {
+    case 0:
+        put8(p, 0xb8 | RSP);
+        fixup(p, FIX_ABS32, target, window + 10);  /* MOV ESP, behind it */
+        put8(new_piece(g), 0x50 | (value(g) & 3)); /* PUSH */
+        mov_imm(new_piece(g), RSP, STACK_USUAL);
+        break;
+    case 1:
+        put8(p, 0xb8 | RDI);
+        fixup(p, FIX_ABS32, target, window + 2);
+        put8(new_piece(g), 0xab); /* STOS */
+        refresh(g);
+        break;
+    case 2:
+        put8(p, 0x66);
+        op_piece(p, true, 0x0f7e, (unsigned)below(g, 8), target,
+                 window + 2); /* MOVQ from a vector register */
+        break;
+    default: op_piece(p, true, 0x89, value(g), target, window + 2); break;
+    }
+    if (behind) {
+        if (chance(g, 2))
+            integer(g);
+        p->fixups[0].target = (u16)g->p->npieces;
+        p = new_piece(g);
+        put_rex(p, true, false, 0, 0, reg);
+        put8(p, 0xb8 | (reg & 7));
+        put64(p, random_next(&g->r));
+    }
 }
 
 static void patch(struct gen *g)
@@ -722,10 +784,10 @@ static void patch(struct gen *g)
         if (chance(g, 3))
             jump(g);
         p->fixups[0].target = (u16)g->p->npieces;
-        patchable(new_piece(g), reg, opcode, (u32)random_next(&g->r));
+        patchable(g, reg, opcode);
         return;
     }
-    patchable(new_piece(g), reg, opcode, (u32)random_next(&g->r));
+    patchable(g, reg, opcode);
     for (unsigned n = between; n--;)
         integer(g);
     p = new_piece(g);
@@ -848,6 +910,73 @@ static void privileged(struct gen *g)
     }
 }
 
+/* Page tables changed in the middle of code, by a supervisor; #PF for a user. */
+static void tables(struct gen *g)
+{
+    static const u8 bits[] = {1, 2, 4, 0x20, 0x40};
+    struct piece *p;
+    unsigned page = (unsigned)below(g, DATA_PAGES);
+    u64 entry = SYSTEM_BASE + SYSTEM_DATA_PT + page * 8;
+
+    if (chance(g, 2))
+        op_abs(new_piece(g), true, 0x8b, value(g), DATA_BASE + page * 0x1000 + (u32)below(g, 0xff8));
+    p = new_piece(g);
+    put8(p, 0x48), put8(p, 0xb8), put64(p, entry); /* MOV RAX, entry */
+    p = new_piece(g);
+    switch (below(g, 3)) {
+    case 0: /* accessed and dirty, present, rights: XOR byte [RAX], then INVLPG */
+        put8(p, 0x80), put8(p, 0x30), put8(p, bits[below(g, sizeof(bits))]);
+        break;
+    case 1: /* another frame: XOR dword [RAX] */
+        put8(p, 0x81), put8(p, 0x30), put32(p, 0x1000u << below(g, 3));
+        break;
+    default: /* more rights than before need no INVLPG */ put8(p, 0x80), put8(p, 0x08), put8(p, 3); break;
+    }
+    if (p->bytes[1] != 0x08 || chance(g, 2))
+        op_abs(new_piece(g), false, 0x0f01, 7, DATA_BASE + page * 0x1000 + (u32)below(g, 0x1000));
+    op_abs(new_piece(g), true, chance(g, 2) ? 0x8b : 0x01, value(g),
+           DATA_BASE + page * 0x1000 + (u32)below(g, 0xff8));
+}
+
+/* What decides how floating point works, and debug registers. */
+static void control(struct gen *g)
+{
+    static const u32 mxcsr[] = {0x1f80, 0x1f80, 0x9fc0, 0x7f80, 0x1f00, 0x0f80, 0x3fbf, 0x1d80};
+    static const u16 fcw[] = {0x37f, 0x37f, 0x27f, 0xc7f, 0x37b, 0x340};
+    struct piece *p = new_piece(g);
+    u32 at = counter_address(60);
+
+    switch (below(g, 5)) {
+    case 0:
+    case 1:
+        op_abs(p, false, 0xc7, 0, at);
+        put32(p, mxcsr[below(g, ARRAY_SIZE(mxcsr))]);
+        op_abs(new_piece(g), false, 0x0fae, 2, at);
+        break;
+    case 2:
+        op_abs(p, false, 0xc7, 0, at);
+        put32(p, fcw[below(g, ARRAY_SIZE(fcw))]);
+        op_abs(new_piece(g), false, 0xd9, 5, at);
+        break;
+    case 3:
+        put8(p, chance(g, 2) ? 0xdb : 0x0f), put8(p, p->bytes[0] == 0xdb ? 0xe3 : 0x77);
+        break; /* FNINIT, EMMS */
+    default:   /* a breakpoint at code or data, or none */
+        put8(p, 0xb8);
+        if (chance(g, 2))
+            fixup(p, FIX_ABS32, ahead(g), 0);
+        else
+            put32(p, data_address(g));
+        p = new_piece(g);
+        put8(p, 0x0f), put8(p, 0x23), put8(p, 0xc0); /* MOV DR0, RAX */
+        mov_imm(new_piece(g), RAX,
+                chance(g, 2) ? 0x400 : 0x402 | (u32)(below(g, 4) << 16) | (u32)(below(g, 4) << 18));
+        p = new_piece(g);
+        put8(p, 0x0f), put8(p, 0x23), put8(p, 0xf8); /* MOV DR7, RAX */
+        break;
+    }
+}
+
 /* ---- programs ---- */
 
 static const struct {
@@ -857,7 +986,8 @@ static const struct {
     {integer, 24},   {vector, 10},       {x87, 3},          {refresh, 10}, {move, 14},
     {use_flags, 10}, {part_of_flags, 8}, {access_group, 6}, {page_end, 4}, {stack_group, 5},
     {jcc, 9},        {loop, 4},          {indirect, 3},     {call, 5},     {jump, 2},
-    {patch, 5},      {string, 3},        {fault, 2},        {service, 2},  {privileged, 2},
+    {patch, 5},      {patch_long, 3},    {string, 3},       {fault, 2},    {service, 2},
+    {privileged, 2}, {tables, 2},        {control, 2},
 };
 
 static void any(struct gen *g)
@@ -951,6 +1081,7 @@ static void initial_state(struct gen *g)
     image->smap = chance(g, 3);
     image->write_protect = !chance(g, 4);
     image->align_check = !chance(g, 4);
+    image->pcid = chance(g, 3);
     image->rflags = (random_next(&g->r) & FLAGS_ARITH) | (chance(g, 2) ? FLAG_IF : 0) |
                     (image->smap || chance(g, 12) ? FLAG_AC : 0);
     if (image->user && !chance(g, 8))

@@ -134,6 +134,10 @@ void program_assemble(struct program *p)
     for (unsigned n = 0; n < p->ntables; n++)
         for (unsigned k = 0; k < 8; k++)
             image->tables[n * 8 + k] = address[p->tables[n][k]];
+    memset(image->sites, 0, sizeof(image->sites));
+    for (unsigned n = 0; n < p->nsites; n++)
+        if (!p->pieces[p->sites[n].piece].dropped)
+            image->sites[n] = (u16)(address[p->sites[n].piece] - CODE_BASE + p->sites[n].at);
     for (unsigned n = 0; n < RESUME_ENTRIES; n++)
         image->resume[n] = address[n * 37 % p->chunks[p->main_chunks - 1].first];
     image->rip = CODE_BASE + p->chunks[is_gone(p, 0) ? next_chunk(p, 0) : 0].offset;

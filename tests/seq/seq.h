@@ -21,15 +21,18 @@
 
 /* ---- what a machine starts from ---- */
 
+enum { MAX_SITES = 16 };
+
 struct image {
-    bool user, smap, write_protect, align_check;
+    bool user, smap, write_protect, align_check, pcid;
     u64 rip, rflags, gpr[16], fs_base, gs_base;
     bool vectors_zero;
     u64 seed; /* of data, x87 and vector registers */
     u8 code[CODE_SIZE];
     u16 skip[CODE_SIZE]; /* offset of the next instruction, for each byte; 0: unknown */
     u32 resume[RESUME_ENTRIES];
-    u64 tables[0x200]; /* the page with jump tables */
+    u64 tables[0x200];    /* the page with jump tables */
+    u16 sites[MAX_SITES]; /* of immediates that may become anything, four bytes each; 0: none */
 };
 
 /* How a program is run. */
@@ -38,7 +41,14 @@ struct schedule {
     u32 total; /* instructions */
     u8 kind;   /* enum schedule_kind */
     u8 engine; /* which of the translators */
-    bool nmi;  /* between runs, now and then */
+    u8 events; /* EVENT_*: what happens between runs, now and then */
+};
+enum {
+    EVENT_NMI = 1 << 0,
+    EVENT_INTERRUPT = 1 << 1,
+    EVENT_DMA = 1 << 2, /* a device writes to an immediate in the code */
+    EVENT_HOP = 1 << 3, /* to the interpreter and back */
+    EVENT_ALL = 15,
 };
 enum schedule_kind { SCHEDULE_WHOLE, SCHEDULE_ODD, SCHEDULE_MIXED, SCHEDULE_KINDS };
 
@@ -51,6 +61,12 @@ void machine_free(struct machine *m);
 void machine_load(struct machine *m, const struct image *image);
 enum engine_exit machine_run(struct machine *m, u64 budget);
 void machine_nmi(struct machine *m);
+void machine_interrupt(struct machine *m);
+void machine_write_code(struct machine *m, unsigned offset, u32 v);
+/* To another engine, as it is. */
+void machine_hop(struct machine *m, const struct engine_ops *engine);
+/* Back to its own, if it is with another. */
+void machine_come_home(struct machine *m);
 const struct vcpu_state *machine_state(const struct machine *m);
 /* The byte of the code where the program is now, through its page tables; NULL: elsewhere. Up to the end of its page. */
 const u8 *machine_code(const struct machine *m, u64 rip, unsigned *available);
@@ -91,6 +107,10 @@ struct program {
     struct chunk chunks[MAX_CHUNKS];
     unsigned npieces, nchunks, main_chunks, ntables;
     u16 tables[MAX_TABLES][8]; /* pieces */
+    struct {
+        u16 piece, at;
+    } sites[MAX_SITES];
+    unsigned nsites;
 };
 
 /* ---- pieces.c ---- */

@@ -96,9 +96,11 @@ void shrink_program(struct program *p, struct schedule *schedule, agree_fn *agre
     struct schedule better = *schedule;
     struct image *image = &p->image;
 
-    better.nmi = false;
-    try_schedule(&s, better);
-    better = *schedule;
+    for (u8 event = 1; event <= EVENT_HOP; event *= 2) {
+        better.events = schedule->events & (u8)~event;
+        try_schedule(&s, better);
+        better = *schedule;
+    }
     better.kind = SCHEDULE_WHOLE;
     try_schedule(&s, better);
     shorten(&s);
@@ -107,6 +109,7 @@ void shrink_program(struct program *p, struct schedule *schedule, agree_fn *agre
     shorten(&s);
     try_flag(&s, &image->user, false);
     try_flag(&s, &image->smap, false);
+    try_flag(&s, &image->pcid, false);
     try_flag(&s, &image->write_protect, true);
     try_flag(&s, &image->align_check, false);
     try_flag(&s, &image->vectors_zero, true);

@@ -80,7 +80,7 @@ page_fault: /* pages 1 and 4 of the data are given back */
     cmpq $DATA_REVOKED, %rdx
     je 1f
     cmpq $DATA_ABSENT, %rdx
-    jne skip
+    jne fetch_fault
 1:  movabsq $SYSTEM_BASE + SYSTEM_DATA_PT, %rax
     leaq (%rax, %rdx, 8), %rax
     movl (%rax), %edx
@@ -91,6 +91,22 @@ page_fault: /* pages 1 and 4 of the data are given back */
     movq %cr2, %rdx
     testl $8, %ecx /* a page that was not writable may also be found again by the fault itself */
     jz out
+    invlpg (%rdx)
+    jmp out
+
+fetch_fault:
+    movq %cr2, %rdx
+    subq $CODE_BASE + CODE_FETCH * 0x1000, %rdx
+    cmpq $0x1000, %rdx
+    jae skip
+    movabsq $SYSTEM_BASE + SYSTEM_CODE_PT + CODE_FETCH * 8, %rax
+    movq (%rax), %rdx
+    btrq $63, %rdx
+    btsq $0, %rdx
+    cmpq (%rax), %rdx
+    je skip
+    movq %rdx, (%rax)
+    movq %cr2, %rdx
     invlpg (%rdx)
     jmp out
 
@@ -134,6 +150,8 @@ service:
     je absent
     cmpl $SERVICE_REVOKE, %ecx
     je revoke
+    cmpl $SERVICE_FETCH, %ecx
+    je fetch
     incl 8(%rax)
     jmp out
 
@@ -146,10 +164,16 @@ ring:
 1:  movq %rdx, FRAME_SS(%rsp)
     jmp out
 
-space: /* the other tables begin one page behind the first */
+space:
     movq %cr3, %rdx
-    xorq $PHYS_TABLES ^ (PHYS_TABLES + 0x2000), %rdx
-    movq %rdx, %cr3
+    xorq LOG_SPACES(%rax), %rdx
+    movq %cr4, %rcx
+    btl $17, %ecx /* with PCIDs, every other time nothing is flushed */
+    jnc 1f
+    testl $1, (%rax)
+    jz 1f
+    btsq $63, %rdx
+1:  movq %rdx, %cr3
     jmp out
 
 code:
@@ -183,6 +207,21 @@ revoke:
     movabsq $SYSTEM_BASE + SYSTEM_DATA_PT, %rax
     andl $~2, DATA_REVOKED * 8(%rax)
     movl $DATA_BASE + DATA_REVOKED * 0x1000, %ecx
+    invlpg (%rcx)
+    jmp out
+
+fetch: /* by the number of the event: not present, or not to be executed */
+    movq (%rax), %rdx
+    andl $1, %edx
+    movabsq $SYSTEM_BASE + SYSTEM_CODE_PT + CODE_FETCH * 8, %rax
+    movq (%rax), %rcx
+    btsq $63, %rcx
+    testl %edx, %edx
+    jz 1f
+    btrq $63, %rcx
+    btrq $0, %rcx
+1:  movq %rcx, (%rax)
+    movl $CODE_BASE + CODE_FETCH * 0x1000, %ecx
     invlpg (%rcx)
     jmp out
 

@@ -75,6 +75,31 @@ static u32 next_budget(const struct schedule *s, struct random *r)
     }
 }
 
+/* What comes from outside, the same for both; where the second one runs is its own business. */
+static void happen(struct machine *a, struct machine *b, const struct image *image, u8 events,
+                   struct random *r)
+{
+    if (events & EVENT_NMI && random_chance(r, 8)) {
+        machine_nmi(a);
+        machine_nmi(b);
+    }
+    if (events & EVENT_INTERRUPT && random_chance(r, 4)) {
+        machine_interrupt(a);
+        machine_interrupt(b);
+    }
+    if (events & EVENT_DMA && random_chance(r, 4)) {
+        unsigned site = image->sites[random_below(r, MAX_SITES)];
+        u32 v = (u32)random_next(r);
+
+        if (site) {
+            machine_write_code(a, site, v);
+            machine_write_code(b, site, v);
+        }
+    }
+    if (events & EVENT_HOP && random_chance(r, 12))
+        machine_hop(b, random_chance(r, 2) ? &interp_engine : &jit_engine);
+}
+
 /* Run both to the end or to the first difference. Returns whether there was none; `done`: instructions up to there. */
 static bool run_both(const struct image *image, const struct schedule *schedule, FILE *report, u32 *done)
 {
@@ -92,10 +117,7 @@ static bool run_both(const struct image *image, const struct schedule *schedule,
             budget = schedule->total - *done;
         *done += budget;
         last = *done == schedule->total;
-        if (schedule->nmi && random_chance(&r, 8)) {
-            machine_nmi(a);
-            machine_nmi(b);
-        }
+        happen(a, b, image, schedule->events, &r);
         x = machine_run(a, budget);
         y = machine_run(b, budget);
         if (x != y && report)
@@ -162,7 +184,7 @@ static void report(const struct image *image, const struct schedule *schedule)
         printf("  no difference any more\n");
         return;
     }
-    printf("  after %u instructions. The last ones, without NMIs:\n", done);
+    printf("  after %u instructions. The last ones, without events from outside:\n", done);
     trace(image, done);
     fflush(stdout);
 }
@@ -185,7 +207,7 @@ static void program_make(u64 seed, struct program *p, struct schedule *schedule)
                                   .total = PROGRAM_LENGTH,
                                   .kind = (u8)(random_next(&r) >> 20) % SCHEDULE_KINDS,
                                   .engine = (u8)((random_next(&r) >> 20) % ARRAY_SIZE(engines)),
-                                  .nmi = random_chance(&r, 4)};
+                                  .events = (u8)(random_next(&r) >> 20 & random_next(&r) >> 20 & EVENT_ALL)};
 }
 
 static bool run_program(u64 seed, agree_fn *test)
