@@ -32,20 +32,25 @@ bool jit_push(struct translation *t)
     return true;
 }
 
-bool jit_push_mem(struct translation *t)
+void jit_push_value(struct translation *t)
 {
     struct operand to;
 
-    if (!t->insn.is_mem)
-        return jit_push(t);
-    if (t->insn.operand_size != 8)
-        return false;
-    e_mov(&t->e, JIT_T0, jit_memory_operand(t, 8, false, JIT_ANY_PLACE));
     e_store(&t->e, VCPU(scratch), JIT_T0);
     to = push_place(t);
     e_mov(&t->e, JIT_T0, VCPU(scratch));
     e_store(&t->e, to, JIT_T0);
     move_sp(t, -8);
+}
+
+bool jit_push_mem(struct translation *t)
+{
+    if (!t->insn.is_mem)
+        return jit_push(t);
+    if (t->insn.operand_size != 8)
+        return false;
+    e_mov(&t->e, JIT_T0, jit_memory_operand(t, 8, false, JIT_ANY_PLACE));
+    jit_push_value(t);
     return true;
 }
 

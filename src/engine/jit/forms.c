@@ -68,6 +68,13 @@ static const struct {
     {"JCXZ/JECXZ/JRCXZ", NULL, JIT_JCXZ},
     {"CMPXCHG8B", NULL, JIT_CMPXCHG_PAIR},
     {"CMPXCHG16B", NULL, JIT_CMPXCHG_PAIR},
+    {"CLI", NULL, JIT_CLI},
+    {"STI", NULL, JIT_STI},
+    {"SWAPGS", NULL, JIT_SWAPGS},
+    {"RDPKRU", NULL, JIT_RDPKRU},
+    {"STMXCSR", NULL, JIT_STMXCSR},
+    {"VSTMXCSR", NULL, JIT_STMXCSR},
+    {"PUSHF/PUSHFD/PUSHFQ", NULL, JIT_PUSHF},
     {"CLC", NULL, JIT_BARE},
     {"STC", NULL, JIT_BARE},
     {"CMC", NULL, JIT_BARE},
@@ -361,6 +368,14 @@ static bool host_has(unsigned feature)
            r[features[feature].reg] >> features[feature].bit & 1;
 }
 
+/* Translations that do not execute the instruction itself, and so need nothing of the host. */
+static bool needs_no_host(enum jit_kind kind)
+{
+    static const u8 kinds[] = {JIT_NOP, JIT_SWAPGS, JIT_RDPKRU};
+
+    return memchr(kinds, kind, sizeof(kinds));
+}
+
 void jit_forms_init(struct jit_form forms[OP_COUNT])
 {
     bool has[X86_FEATURE_COUNT], avx = __builtin_cpu_supports("avx"); /* by the host's XCR0, too */
@@ -368,7 +383,10 @@ void jit_forms_init(struct jit_form forms[OP_COUNT])
     for (unsigned n = 0; n < X86_FEATURE_COUNT; n++)
         has[n] = host_has(n);
     memset(forms, 0, OP_COUNT * sizeof(*forms));
-    for (unsigned op = 1; op < OP_COUNT; op++)
-        if (has[x86_ops[op].feature] && (avx || !(x86_ops[op].attributes & X86_OP_AVX)))
-            make_form(&forms[op], &x86_ops[op]);
+    for (unsigned op = 1; op < OP_COUNT; op++) {
+        make_form(&forms[op], &x86_ops[op]);
+        if (!needs_no_host((enum jit_kind)forms[op].kind) &&
+            (!has[x86_ops[op].feature] || (!avx && (x86_ops[op].attributes & X86_OP_AVX))))
+            forms[op] = (struct jit_form){0};
+    }
 }

@@ -9,7 +9,7 @@
  *   integer.c    instructions on general registers
  *   address.c    memory operands: the inline TLB, and checks that several accesses share
  *   branch.c     stack, branches, and the ways from one translation to the next
- *   bytes.c, atomic.c, rflags.c, vector.c     other instructions, by topic
+ *   bytes.c, atomic.c, rflags.c, system.c, vector.c     other instructions, by topic
  *   forms.c      which instructions have a translation, by the notation of the opcode table
  *   emit.h       host instructions into memory
  *   stubs.c      code that all translations share: entering, leaving, calling a handler
@@ -142,8 +142,8 @@ struct code_cache {
     unsigned npages;
     u32 last_page_id;
     struct {
-        void *enter, *bail, *bail_first, *leave, *call, *refill_read, *refill_write, *missed, *unlinked,
-            *check_page;
+        void *enter, *bail, *bail_first, *leave, *leave_page, *call, *refill_read, *refill_write, *missed,
+            *unlinked, *check_page;
     } stub; /* executable addresses (stubs.c) */
 };
 struct code_cache *code_cache_new(size_t size, struct error *err);
@@ -202,6 +202,12 @@ enum jit_kind {
     JIT_AH_FLAGS,
     JIT_DIRECTION,
     JIT_VZERO,
+    JIT_CLI,
+    JIT_STI,
+    JIT_SWAPGS,
+    JIT_RDPKRU,
+    JIT_STMXCSR,
+    JIT_PUSHF,
     JIT_VECTOR, /* the same instruction, vector registers in the host's of the same number */
     JIT_BMI,    /* general registers, coded with VEX */
 };
@@ -237,7 +243,7 @@ struct jit_place jit_refill_read(struct jit_vcpu *j, u64 lin, u64 size);
 struct jit_place jit_refill_write(struct jit_vcpu *j, u64 lin, u64 size);
 /* A check of `b` for several accesses has failed. When that happens often because they cross a page, translate it anew. */
 void jit_missed(struct jit_vcpu *j, struct block *b);
-/* Whether the page of block `b` is mapped where it was translated for, as far as the interpreter's TLB knows. */
+/* Whether the page of block `b` is mapped where it was translated for, as far as the interpreter's TLB or jump table knows. */
 bool jit_check_page(struct jit_vcpu *j, const struct block *b);
 
 /* ---- perf.c ---- */

@@ -59,7 +59,12 @@ bool jit_check_page(struct jit_vcpu *j, const struct block *b)
     const struct tlb_entry *e = tlb_slot(c->tlbs[user ? TLB_USER : TLB_SUPER], b->rip);
     u64 page = b->rip & PAGE_MASK;
 
-    if (e->tag_read != page || !(e->phys & TLB_PHYS_EXEC) || page + e->addend != b->page)
+    const struct jump_entry *jump = jump_slot(c, b->rip);
+    bool cached = e->tag_read == page && (e->phys & TLB_PHYS_EXEC) && page + e->addend == b->page;
+
+    /* Another page may have taken its slot of the TLB. */
+    if (!cached &&
+        (jump->block != b || jump->rip != b->rip || jump->generation != c->generation[b->rip >> 63]))
         return false;
     j->page_id[user][jit_page_slot(page)] = b->tier_page;
     return true;

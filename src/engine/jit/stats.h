@@ -19,6 +19,7 @@ struct jit_vcpu;
     X(UNLINKED, "unlinked")         /* a branch inside the page that has no target yet */                    \
     X(BUDGET, "budget")             /* the budget does not cover the next block */                           \
     X(KICK, "kick")                 /* somebody has kicked */                                                \
+    X(PAGE, "page")                 /* the next block's page is not known to be mapped where it was */       \
     X(DEAD, "dead")                 /* the next block has died */                                            \
     X(HANDLER, "handler")           /* a handler that was called left to the loop */
 /* Why an access could not be made directly. */

@@ -164,7 +164,7 @@ static void make_bail(struct emit *e, bool first)
 }
 
 /* To the loop, before the first instruction of the block at R15. */
-static void make_leave(struct emit *e)
+static void make_leave(struct emit *e, bool for_page)
 {
     static const u8 movzx[] = {0x0f, 0xb7};
     u8 *dead, *short_budget;
@@ -180,7 +180,7 @@ static void make_leave(struct emit *e)
     emit_modrm(e, NULL, 0, false, false, movzx, 2, H_RDX, op_mem(JIT_T1, offsetof(struct block, ncells)));
     e_alu(e, true, ALU_CMP, H_RDX, INTERP(left));
     short_budget = e_jcc(e, CC_G);
-    e_mov_imm(e, H_RCX, JIT_EXIT_KICK);
+    e_mov_imm(e, H_RCX, for_page ? JIT_EXIT_PAGE : JIT_EXIT_KICK);
     e_here(e, dead);
     e_here(e, short_budget);
     count(e, offsetof(struct jit_vcpu, stats.exits), H_RCX);
@@ -284,7 +284,7 @@ static void make_check_page(struct emit *e, const struct code_cache *code)
     call_c(e, (const void *)jit_check_page);
     pop_caller_saved(e);
     emit_op(e, false, 0x84, JIT_T0, op_reg(JIT_T0));
-    e_target(e, e_jcc(e, CC_E), code_rw(code, code->stub.leave));
+    e_target(e, e_jcc(e, CC_E), code_rw(code, code->stub.leave_page));
     e_mov(e, JIT_T0, op_mem(JIT_T1, offsetof(struct block, tier_code)));
     e_alu_imm(e, true, ALU_ADD, op_reg(JIT_T0), code->layout.poll);
     e_jmp_indirect(e, op_reg(JIT_T0));
@@ -307,7 +307,8 @@ void jit_make_stubs(struct code_cache *code)
     STUB(enter, make_enter(&e, code));
     STUB(bail, make_bail(&e, false));
     STUB(bail_first, make_bail(&e, true));
-    STUB(leave, make_leave(&e));
+    STUB(leave, make_leave(&e, false));
+    STUB(leave_page, make_leave(&e, true));
     STUB(call, make_call(&e));
     STUB(refill_read, make_refill(&e, (const void *)jit_refill_read));
     STUB(refill_write, make_refill(&e, (const void *)jit_refill_write));

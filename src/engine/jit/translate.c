@@ -213,6 +213,7 @@ unsigned jit_accesses(const struct decoded *d, struct access a[2])
     case JIT_PUSH:
     case JIT_PUSH_IMM:
     case JIT_PUSH_MEM:
+    case JIT_PUSHF:
     case JIT_CALL:
     case JIT_CALL_INDIRECT: a[n++] = push; break;
     case JIT_POP:
@@ -241,6 +242,10 @@ enum jit_change jit_changes(const struct decoded *d, unsigned guest, i32 *by)
     case JIT_BARE:
     case JIT_DIRECTION:
     case JIT_VZERO:
+    case JIT_CLI:
+    case JIT_STI:
+    case JIT_SWAPGS:
+    case JIT_STMXCSR:
     case JIT_CALL:
     case JIT_RET:
     case JIT_JMP:
@@ -250,6 +255,7 @@ enum jit_change jit_changes(const struct decoded *d, unsigned guest, i32 *by)
     case JIT_CALL_INDIRECT: return JIT_KEEPS; /* those with a stack end the block */
     case JIT_PUSH:
     case JIT_PUSH_MEM:
+    case JIT_PUSHF:
     case JIT_PUSH_IMM: *by = -8; return guest == RSP ? JIT_ADDS : JIT_KEEPS;
     case JIT_POP: *by = 8; return insn->rm == guest ? JIT_CHANGES : guest == RSP ? JIT_ADDS : JIT_KEEPS;
     case JIT_PLAIN: {
@@ -274,6 +280,7 @@ enum jit_change jit_changes(const struct decoded *d, unsigned guest, i32 *by)
     case JIT_CMPXCHG: changes = guest == RAX || rm; break;
     case JIT_EXTEND:
     case JIT_CMPXCHG_PAIR:
+    case JIT_RDPKRU:
     case JIT_ACC: changes = guest == RAX || guest == RDX; break;
     case JIT_MOV_IMM:
     case JIT_BSWAP: changes = insn->rm == guest; break;
@@ -320,6 +327,12 @@ static jit_translator *const translators[] = {
     [JIT_AH_FLAGS] = jit_ah_flags,
     [JIT_DIRECTION] = jit_direction,
     [JIT_VZERO] = jit_vzero,
+    [JIT_CLI] = jit_cli,
+    [JIT_STI] = jit_sti,
+    [JIT_SWAPGS] = jit_swapgs,
+    [JIT_RDPKRU] = jit_rdpkru,
+    [JIT_STMXCSR] = jit_stmxcsr,
+    [JIT_PUSHF] = jit_pushf,
     [JIT_VECTOR] = jit_vector,
     [JIT_BMI] = jit_bmi,
 };

@@ -166,6 +166,8 @@ jit_translator jit_plain, jit_acc_imm, jit_extend, jit_accumulator, jit_lea, jit
     jit_xchg_acc, jit_nop;
 jit_translator jit_push, jit_push_mem, jit_push_imm, jit_jcxz, jit_pop, jit_leave, jit_call, jit_ret, jit_jmp,
     jit_jcc, jit_jmp_indirect, jit_call_indirect;
+/* RAX to the stack, as PUSH. */
+void jit_push_value(struct translation *t);
 /* On to the code behind the block. */
 void jit_fall(struct translation *t);
 
@@ -197,6 +199,10 @@ bool jit_bit_string(struct translation *t);
 /* ---- rflags.c ---- */
 
 jit_translator jit_bare, jit_ah_flags, jit_direction;
+
+/* ---- system.c ---- */
+
+jit_translator jit_cli, jit_sti, jit_swapgs, jit_rdpkru, jit_stmxcsr, jit_pushf;
 
 /* ---- vector.c ---- */
 
