@@ -19,11 +19,11 @@
 #include "x86/cpuid.h"
 
 enum {
-    ARENA_BYTES =
-        8
-        << 20, /* of cells; a booted Linux stays below it, and pages of it that are never used cost nothing */
-    HASH_BITS = 14,
-    CODE_PAGES = 1 << 13, /* slots for pages with code; a full table empties the cache */
+    ARENA_BYTES = 64 << 20,    /* of cells, for all vCPUs together; what is never used of it costs nothing */
+    MIN_ARENA_BYTES = 8 << 20, /* ... but so much for each: a booted Linux stays below it */
+    SLOT_BYTES =
+        128, /* of the arena, for each slot of the table: no block with its first cells is smaller by far */
+    CODE_PAGES = 1 << 15, /* slots for pages with code; a full table empties the cache */
     MAX_CUTS = 64,        /* a full table is made anew from what is armed */
 };
 
@@ -38,8 +38,9 @@ struct code_page {
 
 struct block_cache {
     u8 *arena;
-    size_t used;
-    struct block *hash[1 << HASH_BITS];
+    size_t used, size;
+    u64 *table; /* of blocks, open: address in bits 0 to 47, a part of the hash above; 0: free */
+    size_t nslots;
     struct code_page pages[CODE_PAGES];
     unsigned npages;
     u64 cuts[MAX_CUTS]; /* linear addresses of execute breakpoints (block_cut) */
@@ -182,7 +183,7 @@ static void cache_flush(struct block_cache *cache, struct interp *c)
     c->counters.cache_flushes++;
     release_pages(cache);
     memset(cache->pages, 0, sizeof(cache->pages));
-    memset(cache->hash, 0, sizeof(cache->hash));
+    memset(cache->table, 0, cache->nslots * sizeof(*cache->table));
     cache->npages = 0;
     cache->used = 0;
     if (c->tier)
@@ -233,6 +234,14 @@ static const struct interp_row *const all_rows[] = {
     interp_avx_int_rows, interp_avx_move_rows, interp_avx_crypto_rows, interp_fma_rows,
 };
 
+static void free_memory(struct block_cache *cache)
+{
+    if (cache->arena != MAP_FAILED)
+        munmap(cache->arena, cache->size);
+    free(cache->table);
+    free(cache);
+}
+
 struct block_cache *block_cache_new(struct interp *c, struct error *err)
 {
     struct block_cache *cache = calloc(1, sizeof(*cache));
@@ -242,11 +251,17 @@ struct block_cache *block_cache_new(struct interp *c, struct error *err)
         return NULL;
     }
     cache->c = c;
+    cache->size = ARENA_BYTES / c->vcpu->vm->nvcpus;
+    if (cache->size < MIN_ARENA_BYTES)
+        cache->size = MIN_ARENA_BYTES;
     cache->arena =
-        mmap(NULL, ARENA_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (cache->arena == MAP_FAILED) {
+        mmap(NULL, cache->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    for (cache->nslots = 1; cache->nslots * SLOT_BYTES < cache->size;)
+        cache->nslots *= 2;
+    cache->table = calloc(cache->nslots, sizeof(*cache->table));
+    if (cache->arena == MAP_FAILED || !cache->table) {
         error_set(err, "no memory on the host for the interpreter's block cache");
-        free(cache);
+        free_memory(cache);
         return NULL;
     }
     for (size_t t = 0; t < ARRAY_SIZE(all_rows); t++)
@@ -255,8 +270,7 @@ struct block_cache *block_cache_new(struct interp *c, struct error *err)
     if (memory_add_listener(
             c->memory, &(struct mem_listener){on_written, on_protect, on_remapped, cache, c->vcpu->index},
             err)) {
-        munmap(cache->arena, ARENA_BYTES);
-        free(cache);
+        free_memory(cache);
         return NULL;
     }
     return cache;
@@ -266,8 +280,7 @@ void block_cache_free(struct block_cache *cache)
 {
     release_pages(cache);
     memory_remove_listener(cache->c->memory, cache);
-    munmap(cache->arena, ARENA_BYTES);
-    free(cache);
+    free_memory(cache);
 }
 
 /* ---- cuts ---- */
@@ -285,13 +298,20 @@ static u64 code_linear(u32 mode, u64 cs_base, u64 rip)
     return (mode & MODE_CODE_MASK) == MODE_CODE64 ? rip : (u32)(cs_base + rip);
 }
 
+static struct block *slot_block(u64 slot)
+{
+    return (struct block *)(uintptr_t)(slot & ((1ull << 48) - 1));
+}
+
 /* Kill the blocks that `lin` lies in. */
 static void kill_around(struct interp *c, u64 lin)
 {
-    for (unsigned h = 0; h < 1u << HASH_BITS; h++)
-        for (struct block *b = c->blocks->hash[h]; b; b = b->hash_next)
-            if (b->mode != BLOCK_DEAD && lin - code_linear(b->mode, b->cs_base, b->rip) < b->nbytes)
-                block_kill(c, b);
+    for (size_t n = 0; n < c->blocks->nslots; n++) {
+        struct block *b = slot_block(c->blocks->table[n]);
+
+        if (b && b->mode != BLOCK_DEAD && lin - code_linear(b->mode, b->cs_base, b->rip) < b->nbytes)
+            block_kill(c, b);
+    }
 }
 
 static void cut_armed(struct interp *c)
@@ -625,11 +645,13 @@ static struct block *build(struct interp *c, struct code_at *at, u64 cs_base, u3
     return b;
 }
 
-static unsigned hash_of(const u8 *host, u64 rip)
+/* The upper bits choose the slot, the lower 16 are kept in it, so that blocks that only collide are not touched: a process that
+   has ended leaves its blocks behind, and most look-ups of one that begins find nothing. */
+static u64 hash_of(const u8 *host, u64 rip)
 {
     u64 h = ((u64)(uintptr_t)host ^ rip << 7) * 0x9e3779b97f4a7c15ull;
 
-    return (unsigned)(h >> (64 - HASH_BITS));
+    return h ^ h >> 32;
 }
 
 /* Whether the second page of a block is still mapped behind the first. Raises what the fetch of it raises. */
@@ -649,7 +671,7 @@ static bool second_page_matches(struct interp *c, const struct block *b)
 /* No room for another block, or for the two pages that it may lie in. */
 static bool cache_full(const struct block_cache *cache)
 {
-    return cache->used + sizeof(struct block) + (BLOCK_MAX_CELLS + 1) * sizeof(struct cell) > ARENA_BYTES ||
+    return cache->used + sizeof(struct block) + (BLOCK_MAX_CELLS + 1) * sizeof(struct cell) > cache->size ||
            cache->npages > CODE_PAGES * 3 / 4;
 }
 
@@ -661,8 +683,9 @@ struct block *block_lookup(struct interp *c)
     u32 cs_limit = code64 ? 0 : s->seg[SEG_CS].limit;
     struct jump_entry *j = jump_slot(c, rip);
     struct code_at at;
-    struct block *b, **link;
-    unsigned h;
+    struct block_cache *cache = c->blocks;
+    struct block *b;
+    u64 h, *free_slot;
 
     if (j->rip == rip && j->generation == c->generation[rip >> 63] && j->block->mode == c->mode &&
         j->block->cs_base == cs_base && j->block->cs_limit == cs_limit)
@@ -680,13 +703,22 @@ again:
     at = (struct code_at){0};
     at.host = fetch_host(c, code_linear(c->mode, cs_base, rip), &at.mem, &at.mem_offset);
     h = hash_of(at.host, rip);
-    for (link = &c->blocks->hash[h]; (b = *link); link = &b->hash_next) {
-        while (b &&
-               b->mode == BLOCK_DEAD) /* code that is rewritten again and again would make the chain long */
-            b = *link = b->hash_next;
-        if (!b || (b->rip == rip && b->mode == c->mode && b->cs_base == cs_base && b->cs_limit == cs_limit &&
-                   b->page + b->offset == (u64)(uintptr_t)at.host && second_page_matches(c, b)))
+    free_slot = NULL;
+    for (size_t n = h >> 16;; n++) {
+        u64 *slot = &cache->table[n & (cache->nslots - 1)];
+
+        if (*slot && *slot >> 48 != (h & 0xffff))
+            continue;
+        b = slot_block(*slot);
+        if (!b || b->mode == BLOCK_DEAD) { /* code that is rewritten again and again has one slot */
+            if (!free_slot)
+                free_slot = slot;
+            if (!b)
+                break;
+        } else if (b->rip == rip && b->mode == c->mode && b->cs_base == cs_base && b->cs_limit == cs_limit &&
+                   b->page + b->offset == (u64)(uintptr_t)at.host && second_page_matches(c, b)) {
             break;
+        }
     }
     if (!b) {
         if (at.host && page_claim(c, at.host, at.mem, at.mem_offset))
@@ -696,8 +728,7 @@ again:
             goto again;
         if (b->page == BLOCK_NO_PAGE)
             return b;
-        b->hash_next = c->blocks->hash[h];
-        c->blocks->hash[h] = b;
+        *free_slot = (u64)(uintptr_t)b | h << 48;
     }
     if (!b->cut)
         *j = (struct jump_entry){rip, b, c->generation[rip >> 63]};

@@ -150,7 +150,6 @@ struct block {
     bool cut; /* an execute breakpoint is or was at its start: found by block_lookup alone */
     struct block
         *link[2]; /* where the branch goes, where it falls through: blocks of the same page, or NULL */
-    struct block *hash_next;
     struct block *page_next[2]; /* other blocks of the page, of the second page */
     interp_fn
         *first_fn; /* handler of the first cell, which a tier (tier.h) may have put its own in front of */
