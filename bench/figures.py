@@ -43,7 +43,8 @@ class Markers:
         self._begun = None
 
     def take(self, line, now, cpu):
-        """A line came at `now`, when the peer had used `cpu` seconds. Returns the name of an entry that ended with it."""
+        """A line came at `now`, when the peer had used `cpu` seconds. Returns the name of an entry that ended with it, or
+        "init" at the first line of init."""
         if DONE.search(line):
             self.done = True
             return None
@@ -54,8 +55,8 @@ class Markers:
         if what == "begin":
             if name == "init":
                 self.init = now, cpu
-            else:
-                self._begun = (name, now, cpu)
+                return name
+            self._begun = (name, now, cpu)
         elif what == "features":
             self.features = tuple(rest.split())
         elif what == "failed":
@@ -144,6 +145,44 @@ def summary(results, peers, own):
     medians = {of: {name: {peer: results.median(name, peer, of) for peer in peers} for name in results.entries}
                for of in ("seconds", "cpu_seconds")}
     return {"medians": medians, "against": against}
+
+
+def flatten(facts, prefix=""):
+    """The numbers of nested facts of each vCPU as {"exits.memory": sum over the vCPUs}; percentages do not add up."""
+    flat = {}
+    if isinstance(facts, list):
+        for one in facts:
+            for name, value in flatten(one, prefix).items():
+                flat[name] = flat.get(name, 0) + value
+    elif isinstance(facts, dict):
+        for name, value in facts.items():
+            flat.update(flatten(value, f"{prefix}.{name}" if prefix else name))
+    elif isinstance(facts, int) and not prefix.endswith("_percent"):
+        flat[prefix] = facts
+    return flat
+
+
+def counted(before, after):
+    """What was counted in between, without what was not."""
+    return {name: value - before.get(name, 0) for name, value in after.items() if value != before.get(name, 0)}
+
+
+def counter_rows(results, peer):
+    """What the translator did in each entry, a row each."""
+    rows = [["jit, per entry", "blocks translated", "translator ms", "host bytes a guest byte",
+             "flushes of the code", "thousand exits", "most exits for"]]
+    for name, entry in results.entries.items():
+        counters = entry.get("counters", {}).get(peer)
+        if not counters:
+            continue
+        exits = {key.removeprefix("exits."): value for key, value in counters.items() if key.startswith("exits.")}
+        guest = counters.get("translated.guest_bytes")
+        rows.append([name, str(counters.get("translated.blocks", 0)),
+                     number(counters.get("translated.microseconds", 0) / 1e3, 0),
+                     number(counters.get("translated.host_bytes", 0) / guest if guest else None, 1),
+                     str(counters.get("code_cache_flushes", 0)), number(sum(exits.values()) / 1e3, 0),
+                     max(exits, key=exits.get, default="-")])
+    return rows
 
 
 HEADINGS = {"qemu": "times as fast as qemu", "native": "times as long as native"}

@@ -1,4 +1,5 @@
 """How each peer of `make bench` runs the image: a command, and what has to be there for it."""
+import json
 import os
 import re
 import shutil
@@ -31,13 +32,21 @@ class Plastron:
 
     def __init__(self, engine, program, image, words):
         self.engine, self.program, self.image, self.words = engine, program, image, words
+        self.name = f"bench-{os.getpid()}"
         if not program.exists():
             raise Unavailable(f"no {program}")
 
     def command(self, append, cpus):
-        return [self.program, "run", "--engine", self.engine, "--memory", f"{MEMORY}M", "--cpus", cpus, "--kernel",
-                self.image.kernel, "--initrd", self.image.initrd, "--append", f"{COMMAND_LINE} root=/dev/vda {append}",
+        return [self.program, "run", "--engine", self.engine, "--memory", f"{MEMORY}M", "--cpus", cpus, "--name", self.name,
+                "--kernel", self.image.kernel, "--initrd", self.image.initrd, "--append", f"{COMMAND_LINE} root=/dev/vda {append}",
                 "--disk", f"{self.image.disk},format=raw,if=virtio,snapshot=on", "--no-reboot", *self.words]
+
+
+    def counters(self):
+        """What the translator of the running guest has counted, as JSON's facts; {} if it is not there."""
+        result = subprocess.run([self.program, "info", self.name, "jit", "--json"], stdin=subprocess.DEVNULL,
+                                capture_output=True, text=True, check=False)
+        return json.loads(result.stdout) if result.returncode == 0 else {}
 
 
 class Qemu:
@@ -132,11 +141,10 @@ class Native:
                   if self.mounts else "")
         return f'{mounts}exec chroot "$1" {rest}'
 
-    def command(self, only, cpus):
-        names = only.removeprefix("bench.only=")
+    def command(self, append, cpus):
         available = sorted(os.sched_getaffinity(0))[:cpus]
         return ["taskset", "-c", ",".join(map(str, available)), *self.before, "sh", "-c",
-                self.script(f"/bench/init {names}"), "sh", self.image.tree]
+                self.script(f"/bench/init {append}"), "sh", self.image.tree]
 
 
 def limits(host, guest):

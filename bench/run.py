@@ -79,7 +79,7 @@ def pss_beside_guest_ram(pid):
 
 def measure(peer, append, cpus, limit, environment=None, at_end=None):
     """Run a guest to its power-off. Returns its markers, and the seconds and the CPU seconds from start to end;
-    at_end(pid, entry) is called at the end of each entry, while the guest is still there."""
+    at_end(pid, entry) is called at the end of each entry and at "init", while the guest is still there."""
     markers = figures.Markers()
     command = [str(word) for word in peer.command(append, cpus)]
     text = []
@@ -187,7 +187,13 @@ class Bench:
         if name == "native":
             environment = kinds.limits(kinds.host_features(), self.features or kinds.host_features())
 
+        counters = {}
+
         def at_end(pid, entry):
+            if self.arguments.counters and name in self.own:
+                before, counters["now"] = counters.get("now", {}), figures.flatten(peer.counters())
+                if entry != "init":
+                    results.entries[entry].setdefault("counters", {})[name] = figures.counted(before, counters["now"])
             if entry == last and name in self.own:
                 self.memory.setdefault(name, []).append(pss_beside_guest_ram(pid))
 
@@ -221,6 +227,8 @@ def main():
     parser.add_argument("--build", type=Path, default=ROOT / "build")
     parser.add_argument("--cpu-time", action="store_true",
                         help="show CPU seconds of the peers' processes (the file has both): for a machine that is not idle")
+    parser.add_argument("--counters", action="store_true",
+                        help="ask `plastron info VM jit` after each entry; shows some, the file has all of the last round")
     parser.add_argument("--json", type=Path, help="default: BUILD/bench.json")
     parser.add_argument("--limit", type=float, default=600, help="seconds for one guest")
     arguments = parser.parse_args()
@@ -272,6 +280,8 @@ def main():
         stored.update(entries=results.entries, **figures.summary(results, list(bench.peers), bench.own))
         of = "cpu_seconds" if arguments.cpu_time else "seconds"
         print("\n" + figures.layout(figures.rows_of(results, list(bench.peers), bench.own, of)))
+        for name in bench.own if arguments.counters else []:
+            print("\n" + figures.layout(figures.counter_rows(results, name)))
         print(f"\nBy class and over all: geometric means; in that of all against QEMU an entry counts at {figures.CAP} at most.")
         if bench.own:
             stored["first_instruction_ms"] = time_to_first_instruction(bench.peers[bench.own[0]].program, folder)

@@ -1,14 +1,14 @@
 /*
  * Runs the entries of `make bench`. In a guest it is /sbin/init: it mounts what they need and powers off at the end. Started
- * by hand (`init NAME,NAME...`, in a chroot) it only runs them. Between these lines on standard output lies an entry's time,
- * by the clock of whoever reads them:
+ * by hand in a chroot it only runs them. Between these lines on standard output lies an entry's time, by the clock of
+ * whoever reads them:
  *
  *   BENCH NAME begin
  *   BENCH NAME end
  *   BENCH NAME sum CHECKSUM        of what the command printed; or: BENCH NAME failed STATUS
  *
  * Before the first: BENCH init begin, and BENCH cpu with the CPU's features. After the last: BENCH done.
- * On the kernel's command line: bench.only=NAME,NAME... for some entries (an unknown name is none of them), and
+ * On the kernel's command line, or its own: bench.only=NAME,NAME... for some entries (an unknown name is none of them), and
  * bench.copies=N for N copies of each command side by side.
  */
 #include <errno.h>
@@ -24,7 +24,7 @@
 #include <termios.h>
 #include <unistd.h>
 
-enum { COPIES_MAX = 8 };
+enum { COPIES_MAX = 8, LINE_MAX_SIZE = 4096 };
 
 /* Send out what was printed: the line has left the guest before the work begins. */
 static void drain(void)
@@ -33,25 +33,21 @@ static void drain(void)
     tcdrain(STDOUT_FILENO);
 }
 
-/* Find the value of `name=` in a line of words. Returns false if there is none. */
-static int find_word(const char *line, const char *name, char *value, size_t size)
+/* Take bench.only= and bench.copies= out of a line of words. */
+static void take_options(const char *line, char only[LINE_MAX_SIZE], int *copies)
 {
-    size_t length = strlen(name);
-
-    for (const char *word = line; *word; word += strcspn(word, " \n")) {
-        word += strspn(word, " \n");
-        if (strncmp(word, name, length) == 0) {
-            snprintf(value, size, "%.*s", (int)strcspn(word + length, " \n"), word + length);
-            return 1;
-        }
-    }
-    return 0;
+    const char *found = strstr(line, "bench.only=");
+    if (found)
+        sscanf(found, "bench.only=%4095s", only);
+    found = strstr(line, "bench.copies=");
+    if (found && (sscanf(found, "bench.copies=%d", copies) != 1 || *copies < 1 || *copies > COPIES_MAX))
+        *copies = 1;
 }
 
 /* Whether a list "a,b,c" names this one; the empty list names all. */
 static int wanted(const char *list, const char *name)
 {
-    char with_commas[1024], of_name[80];
+    char with_commas[LINE_MAX_SIZE + 2], of_name[80];
 
     if (!*list)
         return 1;
@@ -141,27 +137,22 @@ static void print_features(void)
 
 int main(int count, char **words)
 {
-    char only[1000] = "", copies_word[10] = "1", line[1000];
-    int is_init = getpid() == 1 && count == 1;
+    static char only[LINE_MAX_SIZE], line[LINE_MAX_SIZE];
+    int copies = 1, is_init = getpid() == 1;
 
     printf("BENCH init begin\n");
     drain();
     if (is_init) {
-        static char command_line[4096];
         mount("proc", "/proc", "proc", 0, NULL);
         mount("tmpfs", "/tmp", "tmpfs", 0, NULL);
         FILE *file = fopen("/proc/cmdline", "r");
-        if (file && fgets(command_line, sizeof(command_line), file)) {
-            find_word(command_line, "bench.only=", only, sizeof(only));
-            find_word(command_line, "bench.copies=", copies_word, sizeof(copies_word));
-        }
-        if (file)
+        if (file) {
+            take_options(fgets(line, sizeof(line), file) ? line : "", only, &copies);
             fclose(file);
-    } else if (count > 1) {
-        snprintf(only, sizeof(only), "%s", words[1]);
+        }
     }
-    int copies = atoi(copies_word);
-    copies = copies < 1 ? 1 : copies > COPIES_MAX ? COPIES_MAX : copies;
+    for (int i = 1; i < count; i++)
+        take_options(words[i], only, &copies);
     setenv("PATH", "/usr/sbin:/usr/bin:/sbin:/bin", 1);
     setenv("HOME", "/tmp", 1);
     setenv("LC_ALL", "C.UTF-8", 1);

@@ -15,7 +15,7 @@ def functions():
     for i in range(FUNCTIONS):
         a, b, c = (dice.randrange(3, 100) for _ in range(3))
         body = [
-            f"for (int k = 0; k < n; k++) s += p[k] ^ {b};",
+            f"for (int k = 0; k < n; k++) s += p[k] ^ {b};" if i % 32 == 0 else f"s += n > {c} ? {b} : *p;",
             f"s += list->key * {c};",
             f"if (n > {b}) s -= p[{c}];",
             f"s ^= f{dice.randrange(i) if i else 0}({b}, p, list);",

@@ -229,7 +229,7 @@ __attribute__((optimize("O3"))) static void vector_sse2(float *x, float *y, int3
 
 static uint64_t vector(void)
 {
-    enum { TURNS = 1000 };
+    enum { TURNS = 2000 };
     static float x[VECTOR], y[VECTOR];
     static int32_t n[VECTOR];
     static uint8_t b[VECTOR];

@@ -59,7 +59,7 @@ def test_markers():
     assert markers.done
     assert markers.init == (2.0, 0.25)
     assert markers.features == ("fpu", "sse2", "avx2")
-    assert ended == ["first", "other", "last"]
+    assert ended == ["init", "first", "other", "last"]
     assert markers.seconds == {"first": 2.0, "other": 2.0}
     assert markers.cpu_seconds == {"first": 0.25, "other": 0.25}
     assert markers.sums == {"first": "00ff", "other": "1234"}
@@ -68,7 +68,7 @@ def test_markers():
 
 def test_markers_of_a_run_that_breaks_off():
     markers, ended = markers_of(RUN[:RUN.index("BENCH other end")])
-    assert (markers.done, ended, list(markers.seconds)) == (False, ["first"], ["first"])
+    assert (markers.done, ended, list(markers.seconds)) == (False, ["init", "first"], ["first"])
 
 
 def test_end_without_begin():
@@ -141,6 +141,19 @@ def test_scaling():
     assert rows[1] == ["first", "2.000", "2.200", "1.10"]
     assert rows[-1] == ["all", "", "", "1.10"]
     assert ratios["jit"]["last"] is None
+
+
+def test_counters():
+    """Of two vCPUs, before and after an entry."""
+    before = figures.flatten([{"instructions": 5, "exits": {"memory": 1}}, {"instructions": 6, "exits": {"memory": 0}}])
+    assert before == {"instructions": 11, "exits.memory": 1}
+    after = figures.flatten([{"instructions": 3000011, "exits": {"memory": 1, "kick": 4000},
+                              "translated": {"guest_bytes": 10, "host_bytes": 25, "expansion_percent": 250}}])
+    counters = figures.counted(before, after)
+    assert counters == {"instructions": 3000000, "exits.kick": 4000, "translated.guest_bytes": 10, "translated.host_bytes": 25}
+    results = results_of({"jit": TIMES["jit"]})
+    results.entries["first"]["counters"] = {"jit": counters}
+    assert figures.counter_rows(results, "jit")[1:] == [["first", "0", "0", "2.5", "0", "4", "kick"]]
 
 
 def test_limits_of_native():
