@@ -36,8 +36,9 @@ static bool number_word(const char *name, u64 v, struct image *image, struct sch
     const struct {
         const char *name;
         u64 *number;
-    } numbers[] = {{"rip", &image->rip},    {"flags", &image->rflags}, {"fs", &image->fs_base},
-                   {"gs", &image->gs_base}, {"seed", &image->seed},    {"order", &schedule->seed}};
+    } numbers[] = {{"rip", &image->rip},      {"flags", &image->rflags}, {"fs", &image->fs_base},
+                   {"gs", &image->gs_base},   {"limit", &image->limit},  {"seed", &image->seed},
+                   {"order", &schedule->seed}};
 
     for (size_t n = 0; n < ARRAY_SIZE(numbers); n++)
         if (!strcmp(numbers[n].name, name)) {
@@ -149,6 +150,7 @@ void text_write_program(FILE *to, const struct image *image, const struct schedu
     put_number(to, "events", schedule->events);
     put_number(to, "order", schedule->kind || schedule->events ? schedule->seed : 0);
     put_number(to, "total", schedule->total);
+    put_number(to, "limit", image->limit);
     put_number(to, "seed", image->seed);
     put_number(to, "flags", image->rflags);
     put_number(to, "fs", image->fs_base);

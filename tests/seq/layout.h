@@ -37,6 +37,8 @@
 #define SYSTEM_IDT     0x1000
 #define SYSTEM_STUBS   0x2000 /* 3 pages */
 #define SYSTEM_LOG     0x5000 /* events, other interrupts; from 32 on the last LOG_ENTRIES events */
+#define LOG_PASSES     0xff0
+#define LOG_LIMIT      0xff8
 #define LOG_SPACES     24     /* CR3 of one space XOR that of the other */
 #define SYSTEM_RESUME  0x6000 /* u32 addresses, where to go on from nowhere */
 #define SYSTEM_STACKS  0x7000 /* interrupt stacks, one page each */
@@ -71,6 +73,7 @@
 #define SERVICE_REVOKE   0x86 /* take the right to write to data page 1 away */
 #define SERVICE_FETCH    0x87 /* take code page 3 away, or the right to execute it, until it is executed */
 #define SERVICE_LAST     SERVICE_FETCH
+#define SERVICE_AGAIN    0x88 /* the end of the program: halts for good after so many times */
 #define CODE_FETCH       3
 #define INTERRUPT_VECTOR 0xa0
 

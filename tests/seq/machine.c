@@ -1,8 +1,10 @@
 /*
  * A bare machine in 64-bit mode: RAM, one vCPU, page tables for two address spaces, and the system of system.S.
  */
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 
 #include "engine/interp/interp.h"
 #include "machine/vm.h"
@@ -169,13 +171,13 @@ static int interrupt_ack(void *opaque)
 }
 static const struct vcpu_intc_ops intc = {.ack = interrupt_ack};
 
-struct machine *machine_new(const struct engine_ops *engine, u32 threshold, u64 cache)
+struct machine *machine_new(const struct engine_ops *engine, u32 threshold, u64 cache, bool free)
 {
     struct machine *m = calloc(1, sizeof(*m));
     struct vm_config config = {.name = "seq",
                                .ram_size = RAM_SIZE,
                                .vcpus = 1,
-                               .clock = CLOCK_ICOUNT,
+                               .clock = free ? CLOCK_HOST : CLOCK_ICOUNT,
                                .jit_threshold = threshold,
                                .jit_cache = cache};
     struct error err = {0};
@@ -279,6 +281,7 @@ void machine_load(struct machine *m, const struct image *image)
     memcpy(m->host + PHYS_CODE, image->code, CODE_SIZE);
     memcpy(m->host + code_frame(4, true), image->code + 0x4000, 0x1000);
     memcpy(m->host + data_frame(DATA_TABLES, false), image->tables, sizeof(image->tables));
+    put64(m, system + SYSTEM_LOG + LOG_LIMIT, image->limit);
     put64(m, system + SYSTEM_LOG + LOG_SPACES, SPACE_A ^ SPACE_B ^ (image->pcid ? PCID_A ^ PCID_B : 0));
     memcpy(m->host + system + SYSTEM_SKIP, image->skip, sizeof(image->skip));
     memcpy(m->host + system + SYSTEM_RESUME, image->resume, sizeof(image->resume));
@@ -289,6 +292,31 @@ void machine_load(struct machine *m, const struct image *image)
 enum engine_exit machine_run(struct machine *m, u64 budget)
 {
     return m->vcpu->engine->run(m->vcpu, budget);
+}
+
+static u32 *disturbed_kick;
+static void disturb(int signo)
+{
+    __atomic_fetch_or(disturbed_kick, KICK_EXIT, __ATOMIC_RELEASE);
+}
+
+void machine_run_free(struct machine *m, bool disturbed)
+{
+    const struct itimerval often = {{0, 150}, {0, 150}}, never = {0};
+
+    disturbed_kick = &m->vcpu->kick;
+    signal(SIGVTALRM, disturb);
+    if (disturbed)
+        setitimer(ITIMER_VIRTUAL, &often, NULL);
+    while (m->vcpu->engine->run(m->vcpu, UINT64_MAX) == ENGINE_EXIT_KICK)
+        vcpu_unkick(m->vcpu, KICK_EXIT);
+    setitimer(ITIMER_VIRTUAL, &never, NULL);
+    vcpu_unkick(m->vcpu, KICK_EXIT);
+}
+
+void machine_take_count(struct machine *m, const struct machine *from)
+{
+    m->vcpu->state.icount = from->vcpu->state.icount;
 }
 
 void machine_nmi(struct machine *m)

@@ -1010,7 +1010,7 @@ enum { PAGE_RESERVE = 0x280, LARGEST_MAKER = 40, PIECE_LIMIT = MAX_PIECES - 2 * 
 
 static unsigned chunk_bytes(const struct program *p, const struct chunk *c)
 {
-    unsigned bytes = 5;
+    unsigned bytes = 2 + 5;
 
     for (unsigned n = 0; n < c->count; n++)
         bytes += p->pieces[c->first + n].length;

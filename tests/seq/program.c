@@ -115,6 +115,12 @@ static void put_chunk(struct program *p, const u32 *address, unsigned c)
         p->image.skip[at] = p->chunks[0].offset;
         return;
     }
+    if (p->image.limit && (next == 0 || c + 1 >= p->main_chunks || next <= c)) {
+        p->image.code[at] = 0xcd;
+        p->image.code[at + 1] = SERVICE_AGAIN;
+        image_note_skips(&p->image, at, at + 2);
+        at += 2;
+    }
     p->image.code[at] = 0xe9;
     put32(p->image.code + at + 1, (u32)p->chunks[next].offset - (at + JUMP_BYTES));
     for (unsigned n = 0; n < JUMP_BYTES; n++)

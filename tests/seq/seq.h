@@ -25,6 +25,7 @@ enum { MAX_SITES = 16 };
 
 struct image {
     bool user, smap, write_protect, align_check, pcid;
+    u64 limit; /* the program halts after so many passes; 0: it goes on for ever */
     u64 rip, rflags, gpr[16], fs_base, gs_base;
     bool vectors_zero;
     u64 seed; /* of data, x87 and vector registers */
@@ -50,19 +51,29 @@ enum {
     EVENT_HOP = 1 << 3, /* to the interpreter and back */
     EVENT_ALL = 15,
 };
-enum schedule_kind { SCHEDULE_WHOLE, SCHEDULE_ODD, SCHEDULE_MIXED, SCHEDULE_KINDS };
+enum schedule_kind {
+    SCHEDULE_WHOLE, /* all at once */
+    SCHEDULE_ODD,   /* a few at a time */
+    SCHEDULE_MIXED,
+    SCHEDULE_KINDS,
+    SCHEDULE_FREE = SCHEDULE_KINDS, /* until it halts, without counting; `total` bounds the interpreter */
+};
 
 /* ---- machines ---- */
 
 struct machine;
-/* `threshold` and `cache` are those of struct vm_config. */
-struct machine *machine_new(const struct engine_ops *engine, u32 threshold, u64 cache);
+/* `threshold` and `cache` are those of struct vm_config. `free`: time is the host's, so that nothing counts instructions. */
+struct machine *machine_new(const struct engine_ops *engine, u32 threshold, u64 cache, bool free);
 void machine_free(struct machine *m);
 void machine_load(struct machine *m, const struct image *image);
 enum engine_exit machine_run(struct machine *m, u64 budget);
 void machine_nmi(struct machine *m);
 void machine_interrupt(struct machine *m);
 void machine_write_code(struct machine *m, unsigned offset, u32 v);
+/* Run until it halts, without a budget; now and then it comes out and goes on, if `disturbed`. */
+void machine_run_free(struct machine *m, bool disturbed);
+/* From now on it has retired as many instructions as the other. */
+void machine_take_count(struct machine *m, const struct machine *from);
 /* To another engine, as it is. */
 void machine_hop(struct machine *m, const struct engine_ops *engine);
 /* Back to its own, if it is with another. */

@@ -101,8 +101,10 @@ void shrink_program(struct program *p, struct schedule *schedule, agree_fn *agre
         try_schedule(&s, better);
         better = *schedule;
     }
-    better.kind = SCHEDULE_WHOLE;
+    better.kind = better.kind == SCHEDULE_FREE ? SCHEDULE_FREE : SCHEDULE_WHOLE;
     try_schedule(&s, better);
+    for (u64 limit = image->limit; --limit < image->limit && limit;)
+        try_number(&s, &image->limit, limit);
     shorten(&s);
     while (drop_some(&s))
         ;

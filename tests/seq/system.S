@@ -152,6 +152,8 @@ service:
     je revoke
     cmpl $SERVICE_FETCH, %ecx
     je fetch
+    cmpl $SERVICE_AGAIN, %ecx
+    je again
     incl 8(%rax)
     jmp out
 
@@ -209,6 +211,14 @@ revoke:
     movl $DATA_BASE + DATA_REVOKED * 0x1000, %ecx
     invlpg (%rcx)
     jmp out
+
+again:
+    incq LOG_PASSES(%rax)
+    movq LOG_PASSES(%rax), %rdx
+    cmpq LOG_LIMIT(%rax), %rdx
+    jne out
+1:  hlt
+    jmp 1b
 
 fetch: /* by the number of the event: not present, or not to be executed */
     movq (%rax), %rdx

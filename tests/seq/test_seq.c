@@ -22,14 +22,24 @@
 #include "engine/jit/engine.h"
 #include "seq.h"
 
-enum { DEFAULT_COUNT = 5000000, PROGRAM_LENGTH = 3000, REPORTS = 3, TRACE = 24, TIME_LIMIT = 20 };
+enum {
+    DEFAULT_COUNT = 5000000,
+    PROGRAM_LENGTH = 3000,
+    FREE_LENGTH = 20000,
+    REPORTS = 3,
+    TRACE = 24,
+    TIME_LIMIT = 20
+};
 
 /* How soon a block is translated, and how large the code cache is: one translates all at once, one lets blocks link first,
-   one drops all translations now and then. */
+   one drops all translations now and then. The last ones do not count instructions. */
 static const struct {
     u32 threshold;
     u64 cache;
-} engines[] = {{1, 1 << 20}, {3, 1 << 20}, {1, 16 << 10}, {2, 1 << 20}};
+    bool free;
+} engines[] = {{1, 1 << 20, false}, {3, 1 << 20, false}, {1, 64 << 10, false},
+               {1, 1 << 20, true},  {3, 1 << 20, true},  {1, 64 << 10, true}};
+enum { COUNTING_ENGINES = 3 };
 
 static struct {
     struct machine *interp, *jit[ARRAY_SIZE(engines)];
@@ -100,12 +110,36 @@ static void happen(struct machine *a, struct machine *b, const struct image *ima
         machine_hop(b, random_chance(r, 2) ? &interp_engine : &jit_engine);
 }
 
+static bool ends_equal(struct machine *a, struct machine *b, FILE *report)
+{
+    machine_take_count(b, a);
+    return machine_equal(a, b, true, report);
+}
+
+/* The translator without a budget. Programs that do not end under the interpreter say nothing. */
+static bool run_free(const struct image *image, const struct schedule *schedule, FILE *report, u32 *done)
+{
+    struct machine *a = run.interp, *b = run.jit[schedule->engine];
+
+    machine_load(a, image);
+    *done = schedule->total;
+    if (machine_run(a, schedule->total) != ENGINE_EXIT_HALT)
+        return true;
+    run.executed += machine_state(a)->icount;
+    *done = (u32)machine_state(a)->icount;
+    machine_load(b, image);
+    machine_run_free(b, schedule->events & EVENT_HOP);
+    return ends_equal(a, b, report);
+}
+
 /* Run both to the end or to the first difference. Returns whether there was none; `done`: instructions up to there. */
 static bool run_both(const struct image *image, const struct schedule *schedule, FILE *report, u32 *done)
 {
     struct machine *a = run.interp, *b = run.jit[schedule->engine];
     struct random r = {schedule->seed | 1};
 
+    if (schedule->kind == SCHEDULE_FREE)
+        return run_free(image, schedule, report, done);
     machine_load(a, image);
     machine_load(b, image);
     for (*done = 0; *done < schedule->total;) {
@@ -203,10 +237,21 @@ static void program_make(u64 seed, struct program *p, struct schedule *schedule)
 
     random_next(&r);
     program_generate(seed, p);
+    if (random_chance(&r, 3)) {
+        *schedule =
+            (struct schedule){.total = FREE_LENGTH,
+                              .kind = SCHEDULE_FREE,
+                              .engine = (u8)(COUNTING_ENGINES + (random_next(&r) >> 20) %
+                                                                    (ARRAY_SIZE(engines) - COUNTING_ENGINES)),
+                              .events = (u8)(random_chance(&r, 2) ? EVENT_HOP : 0)};
+        p->image.limit = 2 + random_below(&r, 8);
+        program_assemble(p);
+        return;
+    }
     *schedule = (struct schedule){.seed = random_next(&r),
                                   .total = PROGRAM_LENGTH,
                                   .kind = (u8)(random_next(&r) >> 20) % SCHEDULE_KINDS,
-                                  .engine = (u8)((random_next(&r) >> 20) % ARRAY_SIZE(engines)),
+                                  .engine = (u8)((random_next(&r) >> 20) % COUNTING_ENGINES),
                                   .events = (u8)(random_next(&r) >> 20 & random_next(&r) >> 20 & EVENT_ALL)};
 }
 
@@ -242,6 +287,8 @@ static void test_written(void **state)
     for (size_t n = 0; n < written_program_count; n++)
         for (u8 engine = 0; engine < ARRAY_SIZE(engines); engine++) {
             text_read_program(&written_programs[n], &image, &schedule);
+            if (engines[engine].free != (schedule.kind == SCHEDULE_FREE))
+                continue;
             schedule.engine = engine;
             failed += !run_image(&image, &schedule);
         }
@@ -314,9 +361,9 @@ int main(int argc, char **argv)
     int status = -1;
 
     run.count = DEFAULT_COUNT * strtoull(percent ? percent : "100", NULL, 0) / 100;
-    run.interp = machine_new(&interp_engine, 0, 0);
+    run.interp = machine_new(&interp_engine, 0, 0, false);
     for (size_t n = 0; n < ARRAY_SIZE(engines); n++)
-        run.jit[n] = machine_new(&jit_engine, engines[n].threshold, engines[n].cache);
+        run.jit[n] = machine_new(&jit_engine, engines[n].threshold, engines[n].cache, engines[n].free);
     for (int n = 1; n < argc && status < 0; n++) {
         if (!strcmp(argv[n], "--count") && n + 1 < argc)
             run.count = strtoull(argv[++n], NULL, 0);
