@@ -159,7 +159,7 @@ void text_write_program(FILE *to, const struct image *image, const struct schedu
         if (n != RSP || image->gpr[n] != STACK_USUAL)
             put_number(to, register_names[n], image->gpr[n]);
     put_bytes(to, "tables", (const u8 *)image->tables, sizeof(image->tables));
-    put_bytes(to, "sites", (const u8 *)image->sites, schedule->events & EVENT_DMA ? sizeof(image->sites) : 0);
+    put_bytes(to, "sites", (const u8 *)image->sites, sizeof(image->sites));
     fprintf(to, "rip=%llx\",\n     \"", (unsigned long long)image->rip);
     for (unsigned at = 0; at < CODE_SIZE; at++) {
         if (!image->skip[at])

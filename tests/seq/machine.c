@@ -279,7 +279,11 @@ void machine_load(struct machine *m, const struct image *image)
     make_space(m, SPACE_B);
     make_system(m);
     memcpy(m->host + PHYS_CODE, image->code, CODE_SIZE);
+    /* Page 4 of the second space has other immediates. */
     memcpy(m->host + code_frame(4, true), image->code + 0x4000, 0x1000);
+    for (unsigned n = 0; n < MAX_SITES; n++)
+        if (image->sites[n] >> 12 == 4)
+            m->host[code_frame(4, true) + (image->sites[n] & 0xfff)] ^= 0x55;
     memcpy(m->host + data_frame(DATA_TABLES, false), image->tables, sizeof(image->tables));
     put64(m, system + SYSTEM_LOG + LOG_LIMIT, image->limit);
     put64(m, system + SYSTEM_LOG + LOG_SPACES, SPACE_A ^ SPACE_B ^ (image->pcid ? PCID_A ^ PCID_B : 0));

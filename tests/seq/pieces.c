@@ -375,8 +375,9 @@ static void part_of_flags(struct gen *g)
 /* Many accesses off one base register, with other work and changes of the base in between. */
 static void access_group(struct gen *g)
 {
-    unsigned base = pointer(g), count = 3 + (unsigned)below(g, 8), spread = chance(g, 3) ? 0x800 : 0x40;
-    i32 about = 0;
+    static const u16 spreads[] = {8, 0x20, 0x20, 0x40, 0x84, 0x100, 0x800};
+    unsigned base = pointer(g), count = 3 + (unsigned)below(g, 8),
+             spread = spreads[below(g, ARRAY_SIZE(spreads))];
 
     if (!chance(g, 4)) {
         u32 at = DATA_BASE + (u32)below(g, chance(g, 4) ? DATA_PAGES : 4) * 0x1000;
@@ -385,7 +386,8 @@ static void access_group(struct gen *g)
     }
     while (count--) {
         struct piece *p;
-        i32 disp = about + (i32)below(g, 2 * spread) - (i32)spread;
+        i32 disp = chance(g, 4) ? (chance(g, 2) ? 1 : -1) * (i32)(spread - below(g, 9))
+                                : (i32)below(g, 2 * spread) - (i32)spread;
 
         switch (below(g, 12)) {
         case 0:
@@ -435,7 +437,7 @@ static void page_end(struct gen *g)
         if (chance(g, 6))
             put8(p, 0x66);
         op_mem(g, p, chance(g, 2), opcodes[below(g, ARRAY_SIZE(opcodes))], value(g), base,
-               2 - (i32)below(g, chance(g, 3) ? 20 : 11) - (i32)away);
+               2 - (i32)below(g, chance(g, 3) ? 20 : 11) - (i32)away - (chance(g, 4) ? 250 : 0));
     }
 }
 
@@ -581,7 +583,9 @@ static void loop(struct gen *g)
     }
 }
 
-/* Functions come later: they have numbers until there are any (name_functions). */
+/* Functions come later: they have numbers until there are any (name_functions). From here on one in the pages that are
+   exchanged. */
+enum { SWAPPED_FUNCTION = MAX_PIECES + MAX_CHUNKS, SWAPPED = 4 };
 static unsigned function(struct gen *g)
 {
     return MAX_PIECES + (unsigned)below(g, MAX_CHUNKS);
@@ -876,6 +880,30 @@ static void service(struct gen *g)
     put8(p, SERVICE_NONE + (unsigned)below(g, SERVICE_LAST - SERVICE_NONE + 1));
 }
 
+static void call_number(struct gen *g, unsigned number)
+{
+    struct piece *p = new_piece(g);
+
+    put8(p, 0xe8);
+    fixup(p, FIX_REL32, number, 0);
+}
+
+/* A function, and the one that has come into its place; a jump over a page end, too. */
+static void remap(struct gen *g)
+{
+    static const u8 services[] = {SERVICE_SPACE, SERVICE_SPACE, SERVICE_CODE, SERVICE_FETCH, SERVICE_RING};
+    unsigned number = SWAPPED_FUNCTION + (unsigned)below(g, SWAPPED);
+    struct piece *p;
+
+    if (chance(g, 2))
+        mov_imm(new_piece(g), RSP, STACK_USUAL);
+    call_number(g, number);
+    p = new_piece(g);
+    put8(p, 0xcd);
+    put8(p, services[below(g, sizeof(services))]);
+    call_number(g, number);
+}
+
 /* Privileged, mostly: #GP in user mode. */
 static void privileged(struct gen *g)
 {
@@ -983,11 +1011,10 @@ static const struct {
     void (*make)(struct gen *g);
     u8 weight;
 } makers[] = {
-    {integer, 24},   {vector, 10},       {x87, 3},          {refresh, 10}, {move, 14},
-    {use_flags, 10}, {part_of_flags, 8}, {access_group, 6}, {page_end, 4}, {stack_group, 5},
-    {jcc, 9},        {loop, 4},          {indirect, 3},     {call, 5},     {jump, 2},
-    {patch, 5},      {patch_long, 3},    {string, 3},       {fault, 2},    {service, 2},
-    {privileged, 2}, {tables, 2},        {control, 2},
+    {integer, 24},      {vector, 10},      {x87, 3},      {refresh, 10},    {move, 14},      {use_flags, 10},
+    {part_of_flags, 8}, {access_group, 6}, {page_end, 4}, {stack_group, 5}, {jcc, 9},        {loop, 4},
+    {indirect, 3},      {call, 5},         {jump, 2},     {patch, 5},       {patch_long, 3}, {string, 3},
+    {fault, 2},         {service, 4},      {remap, 3},    {privileged, 2},  {tables, 2},     {control, 2},
 };
 
 static void any(struct gen *g)
@@ -1034,7 +1061,7 @@ static void place_chunks(struct gen *g)
             chunk->offset = (u16)(++straddles * 0x1000 - over);
             continue;
         }
-        if (chunk->function && c >= p->nchunks - 4) /* pairs in the pages that are exchanged */
+        if (chunk->function && c >= p->nchunks - SWAPPED) /* pairs in the pages that are exchanged */
             page = CODE_SWAP + (c & 1);
         for (unsigned attempt = 0; attempt < CODE_SWAP && cursor[page] + bytes > page * 0x1000 + 0xfb0;
              attempt++)
@@ -1056,7 +1083,11 @@ static void name_functions(struct program *p)
         for (unsigned k = 0; k < p->pieces[n].nfixups; k++) {
             struct fixup *f = &p->pieces[n].fixups[k];
 
-            if (f->target >= MAX_PIECES)
+            if (f->target >= SWAPPED_FUNCTION)
+                f->target = p->chunks[p->nchunks - 1 -
+                                      (f->target - SWAPPED_FUNCTION) % (count < SWAPPED ? count : SWAPPED)]
+                                .first;
+            else if (f->target >= MAX_PIECES)
                 f->target = p->chunks[p->main_chunks + (f->target - MAX_PIECES) % count].first;
             else if (f->target >= p->npieces)
                 f->target = 0;
