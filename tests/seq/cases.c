@@ -14,6 +14,9 @@ const struct written_program written_programs[] = {
     /* CLAC went on with a block that had SMAP overridden */
     {"smap wp zero total=8 flags=40ad4 r9=20005ffc r14=20006180 rip=10003280",
      " 40=0f01cae938320000 3280=f04f810e0aff89430f85000000004d0f9c8964000000e9a5cdffff"},
+    /* an instruction whose second page is exchanged every fourth time round */
+    {"total=200 rip=10001000",
+     " 1000=80c1407502cd83e9f13f0000 4ffd=b81122334401c3e9f7bfffff 6000=776601c3e9f7bfffff"},
 };
 const size_t written_program_count = ARRAY_SIZE(written_programs);
 

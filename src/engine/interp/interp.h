@@ -157,7 +157,7 @@ struct block {
     const u8 *tier_code; /* its translation, NULL: none */
     u32 tier_heat;       /* how often the tier saw the block before it did something about it */
     u32 tier_links;      /* branches that were linked to the translation */
-    u32 tier_page;       /* of the translation's check of the mapping */
+    u32 tier_page[2];    /* of the translation's checks of the mapping, by page */
     u8 tier_mode;        /* which of the tier's modes `mode` is */
     bool tier_flags;     /* the translation begins by writing all flags */
     u8 tier_crossed;     /* how often accesses that were checked together lay across a page end */

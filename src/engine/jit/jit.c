@@ -70,11 +70,11 @@ static void enter(struct vcpu_state *s, struct interp *c, const struct cell *i)
     struct jit_vcpu *j = jit_of(c);
     const struct block *b = c->block;
     unsigned slot = jit_target_slot(b->rip);
-    bool user = b->mode & MODE_USER;
 
     j->stats.enters++;
-    j->page_id[user][jit_page_slot(b->rip)] = b->tier_page;
-    j->low_supervisor |= !user && !(b->rip >> 63);
+    jit_remember_page(j, b, 0);
+    if (b->page2 != BLOCK_NO_PAGE)
+        jit_remember_page(j, b, 1);
     if (!b->cut) {
         j->target_rip[b->tier_mode][slot] = b->rip;
         j->target_code[b->tier_mode][slot] = b->tier_code + j->code->layout.checked;
@@ -177,8 +177,7 @@ const void *jit_unlinked(struct jit_vcpu *j, struct block *b, u64 exit)
     const struct jump_entry *jump = jump_slot(c, rip);
 
     if (!to && jump->rip == rip && jump->generation == c->generation[rip >> 63] &&
-        jump->block->mode == b->mode && (!same_page || jump->block->page == b->page) &&
-        jump->block->page2 == BLOCK_NO_PAGE)
+        jump->block->mode == b->mode && (!same_page || jump->block->page == b->page))
         to = jump->block;
     if (to && to->tier_code && to->mode != BLOCK_DEAD) {
         j->stats.links++;

@@ -72,7 +72,8 @@ struct jit_page {
  *              after `body`, and nothing is stored)
  *     checked  from anywhere: is the page that the code was translated from still mapped here?
  *     poll     from the same page: has somebody kicked, and does the budget (if instructions are counted) cover the block?
- *     body     from the same page, forward. Every way round a loop leads through another entry.
+ *     body     from the same page, forward. Every way round a loop leads through another entry. Of an instruction that lies
+ *              in two pages it begins with a check of the second.
  *
  * Dead translations have jumps over their entries, to `leave_flags` and `leave`.
  */
@@ -116,6 +117,15 @@ static inline struct jit_vcpu *jit_of(struct interp *c)
 static inline unsigned jit_page_slot(u64 lin)
 {
     return lin >> PAGE_SHIFT & 255;
+}
+/* Page `n` of block `b` is mapped where it was. */
+static inline void jit_remember_page(struct jit_vcpu *j, const struct block *b, unsigned n)
+{
+    u64 page = b->rip + n * PAGE_SIZE;
+    bool user = b->mode & MODE_USER;
+
+    j->page_id[user][jit_page_slot(page)] = b->tier_page[n];
+    j->low_supervisor |= !user && !(page >> 63);
 }
 static inline unsigned jit_target_slot(u64 rip)
 {
@@ -162,6 +172,8 @@ struct emit;
 /* The entries of a translation of `b` up to its body. Returns the place of the jump to where stub.check_page is called. */
 u8 *jit_emit_entries(struct emit *e, const struct code_cache *code, const struct block *b,
                      struct jit_layout *layout);
+/* Is page `n` of `b` (of two) mapped where it was? Flags are clobbered; returns as jit_emit_entries. */
+u8 *jit_emit_page_check(struct emit *e, const struct block *b, unsigned n);
 /* Save the host's flags in interp.flags; RAX is clobbered, they are not. */
 void jit_emit_save_flags(struct emit *e);
 
@@ -243,7 +255,7 @@ struct jit_place jit_refill_read(struct jit_vcpu *j, u64 lin, u64 size);
 struct jit_place jit_refill_write(struct jit_vcpu *j, u64 lin, u64 size);
 /* A check of `b` for several accesses has failed. When that happens often because they cross a page, translate it anew. */
 void jit_missed(struct jit_vcpu *j, struct block *b);
-/* Whether the page of block `b` is mapped where it was translated for, as far as the interpreter's TLB or jump table knows. */
+/* Whether the pages of block `b` are mapped where it was translated for, as far as the interpreter's TLB or jump table knows. */
 bool jit_check_page(struct jit_vcpu *j, const struct block *b);
 
 /* ---- perf.c ---- */

@@ -52,20 +52,27 @@ void jit_missed(struct jit_vcpu *j, struct block *b)
     jit_discard(j, b);
 }
 
+static bool mapped(struct interp *c, u64 lin, u64 host)
+{
+    const struct tlb_entry *e = tlb_slot(c->tlbs[c->cpl == 3 ? TLB_USER : TLB_SUPER], lin);
+    u64 page = lin & PAGE_MASK;
+
+    return e->tag_read == page && (e->phys & TLB_PHYS_EXEC) && page + e->addend == host;
+}
+
 bool jit_check_page(struct jit_vcpu *j, const struct block *b)
 {
     struct interp *c = &j->interp;
-    bool user = c->cpl == 3;
-    const struct tlb_entry *e = tlb_slot(c->tlbs[user ? TLB_USER : TLB_SUPER], b->rip);
-    u64 page = b->rip & PAGE_MASK;
-
     const struct jump_entry *jump = jump_slot(c, b->rip);
-    bool cached = e->tag_read == page && (e->phys & TLB_PHYS_EXEC) && page + e->addend == b->page;
+    bool two = b->page2 != BLOCK_NO_PAGE,
+         cached = mapped(c, b->rip, b->page) && (!two || mapped(c, b->rip + PAGE_SIZE, b->page2));
 
     /* Another page may have taken its slot of the TLB. */
     if (!cached &&
         (jump->block != b || jump->rip != b->rip || jump->generation != c->generation[b->rip >> 63]))
         return false;
-    j->page_id[user][jit_page_slot(page)] = b->tier_page;
+    jit_remember_page(j, b, 0);
+    if (two)
+        jit_remember_page(j, b, 1);
     return true;
 }

@@ -31,7 +31,7 @@ struct jit_vcpu;
 /* Why a block was not translated. */
 #define JIT_REJECTS(X)                                                                                       \
     X(MODE, "mode")         /* not 64-bit code */                                                            \
-    X(PAGE, "page")         /* it crosses a page, or is not in memory */                                     \
+    X(PAGE, "page")         /* it is not in memory */                                                        \
     X(HANDLERS, "handlers") /* too many of its instructions have no translation */                           \
     X(ROOM, "room")         /* the cache was full */                                                         \
     X(SIZE, "size")         /* too many exits */

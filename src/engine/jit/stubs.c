@@ -74,11 +74,21 @@ void jit_emit_save_flags(struct emit *e)
     emit_modrm(e, &prefix, 1, false, false, &opcode, 1, H_RAX, INTERP(flags));
 }
 
+u8 *jit_emit_page_check(struct emit *e, const struct block *b, unsigned n)
+{
+    bool user = b->mode & MODE_USER;
+
+    emit_op(e, false, 0x81, ALU_CMP,
+            op_gs(offsetof(struct jit_vcpu, page_id) +
+                  (user * 256u + jit_page_slot(b->rip + n * PAGE_SIZE)) * 4));
+    emit32(e, b->tier_page[n]);
+    return e_jcc(e, CC_NE);
+}
+
 u8 *jit_emit_entries(struct emit *e, const struct code_cache *code, const struct block *b,
                      struct jit_layout *layout)
 {
     u8 *start = e->p, *leave, *unmapped, *to_body;
-    bool user = b->mode & MODE_USER;
 
 #define AT(entry) (layout->entry = (u8)(e->p - start))
     AT(flags);
@@ -95,10 +105,7 @@ u8 *jit_emit_entries(struct emit *e, const struct code_cache *code, const struct
     emit64(e, (u64)(uintptr_t)b);
     e_target(e, e_jmp(e), code_rw(code, code->stub.leave));
     AT(checked);
-    emit_op(e, false, 0x81, ALU_CMP,
-            op_gs(offsetof(struct jit_vcpu, page_id) + (user * 256u + jit_page_slot(b->rip)) * 4));
-    emit32(e, b->tier_page);
-    unmapped = e_jcc(e, CC_NE);
+    unmapped = jit_emit_page_check(e, b, 0);
     AT(poll);
     if (code->counts) {
         emit_op(e, true, 0x81, ALU_CMP, INTERP(left));

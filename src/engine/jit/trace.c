@@ -60,7 +60,7 @@ void jit_trace(const struct translation *t, const u8 *start)
                            .rip = b->rip,
                            .code_size = b->mode & MODE_CODE_MASK,
                            .user = b->mode & MODE_USER,
-                           .guest = (const u8 *)(uintptr_t)(b->page + b->offset),
+                           .guest = t->code,
                            .host = start,
                            .host_address = (u64)(uintptr_t)(t->j->code->rx + (start - t->j->code->rw)),
                            .nparts = parts.n,

@@ -384,8 +384,11 @@ static bool ordinary(const struct cell *cell, interp_fn *fn, const struct x86_in
 static void decode_all(struct translation *t)
 {
     struct x86_decode_mode mode = {X86_CODE64, t->j->interp.amd};
+    size_t room = PAGE_SIZE - t->b->offset, first = t->b->nbytes < room ? t->b->nbytes : room;
 
-    memcpy(t->code, (const void *)(uintptr_t)(t->b->page + t->b->offset), t->b->nbytes);
+    memcpy(t->code, (const void *)(uintptr_t)(t->b->page + t->b->offset), first);
+    if (first < t->b->nbytes)
+        memcpy(t->code + first, (const void *)(uintptr_t)t->b->page2, t->b->nbytes - first);
     for (unsigned n = 0; n < t->b->ncells; n++) {
         const struct cell *cell = &t->b->cells[n];
         interp_fn *fn = n ? cell->fn : t->b->first_fn;
@@ -531,21 +534,21 @@ static bool reject(struct jit_vcpu *j, const struct block *b, enum jit_reject wh
     return false;
 }
 
-/* The number of the block's page, 0: no room. */
-static u32 page_id(struct code_cache *code, const struct block *b)
+/* The number of a page of a block, 0: no room. */
+static u32 page_id(struct code_cache *code, u64 linear, u64 host)
 {
-    u64 linear = b->rip & PAGE_MASK, h = (linear ^ b->page << 1) * 0x9e3779b97f4a7c15ull >> 40;
+    u64 h = (linear ^ host << 1) * 0x9e3779b97f4a7c15ull >> 40;
     struct jit_page *p;
 
     while (p = &code->pages[h++ % ARRAY_SIZE(code->pages)], p->id)
-        if (p->linear == linear && p->host == b->page)
+        if (p->linear == linear && p->host == host)
             return p->id;
     if (code->npages == ARRAY_SIZE(code->pages) * 3 / 4) {
         code->full = true;
         return 0;
     }
     code->npages++;
-    *p = (struct jit_page){linear, b->page, ++code->last_page_id};
+    *p = (struct jit_page){linear, host, ++code->last_page_id};
     return p->id;
 }
 
@@ -579,6 +582,8 @@ static void translate_block(struct translation *t, u8 *start)
     t->untranslated = 0;
     unmapped = jit_emit_entries(&t->e, t->j->code, t->b, &(struct jit_layout){0});
     jit_add_fix(t, FIX_CHECK_PAGE, unmapped, (struct fix){0});
+    if (t->b->page2 != BLOCK_NO_PAGE)
+        jit_add_fix(t, FIX_CHECK_PAGE, jit_emit_page_check(&t->e, t->b, 1), (struct fix){0});
     if (t->flags_first) /* so that the entry behind it is another place */
         emit_bytes(&t->e, nop2, sizeof(nop2));
     for (; t->cell < t->b->ncells && !ended; t->cell++) {
@@ -600,24 +605,26 @@ static bool translate(struct jit_vcpu *j, struct block *b)
     struct translation t;
     size_t start =
         ((code->used + code->layout.body + ENTRY_ALIGN - 1) & ~(size_t)(ENTRY_ALIGN - 1)) - code->layout.body;
+    u64 page = b->rip & PAGE_MASK;
     unsigned mode;
 
     if ((b->mode & MODE_CODE_MASK) != MODE_CODE64 ||
         (b->mode & (MODE_USER | MODE_AC)) == (MODE_USER | MODE_AC))
         return reject(j, b, JIT_REJECT_MODE, 0);
-    if (b->page2 != BLOCK_NO_PAGE || b->page == BLOCK_NO_PAGE)
+    if (b->page == BLOCK_NO_PAGE)
         return reject(j, b, JIT_REJECT_PAGE, 0);
     if (start > code->size)
         start = code->size;
     mode = mode_number(code, b->mode);
-    b->tier_page = page_id(code, b);
+    b->tier_page[0] = page_id(code, page, b->page);
+    b->tier_page[1] = b->page2 == BLOCK_NO_PAGE ? 0 : page_id(code, page + PAGE_SIZE, b->page2);
     if (code->full)
         return reject(j, b, JIT_REJECT_ROOM, 0);
     b->tier_mode = (u8)mode;
     t.j = j;
     t.b = b;
     decode_all(&t);
-    t.flags_first = !code->counts && writes_flags_first(&t);
+    t.flags_first = !code->counts && b->page2 == BLOCK_NO_PAGE && writes_flags_first(&t);
     translate_block(&t, code->rw + start);
     if (t.failed && t.flags_first) {
         t.flags_first = false;
