@@ -68,6 +68,8 @@ static const struct {
     {"JCXZ/JECXZ/JRCXZ", NULL, JIT_JCXZ},
     {"CMPXCHG8B", NULL, JIT_CMPXCHG_PAIR},
     {"CMPXCHG16B", NULL, JIT_CMPXCHG_PAIR},
+    {"STOS", NULL, JIT_STRING},
+    {"MOVS", NULL, JIT_STRING},
     {"CLI", NULL, JIT_CLI},
     {"STI", NULL, JIT_STI},
     {"SWAPGS", NULL, JIT_SWAPGS},
@@ -136,12 +138,13 @@ static bool listed(const char *const list[], size_t count, const char *mnemonic)
 }
 #define LISTED(list, m) listed(list, ARRAY_SIZE(list), m)
 
-/* By cells: what has implicit vector operands, touches memory by a mask, or changes MXCSR. */
+/* By cells: what touches memory that is no operand, or changes MXCSR. */
 static bool vector_excluded(const char *m)
 {
-    static const char *const names[] = {"EXTRQ", "INSERTQ", "MOVNTSS", "MOVNTSD"};
+    static const char *const names[] = {"EXTRQ",   "INSERTQ",    "MOVNTSS",
+                                        "MOVNTSD", "MASKMOVDQU", "VMASKMOVDQU"};
 
-    return strstr(m, "GATHER") || strstr(m, "MASKMOV") || LISTED(names, m);
+    return strstr(m, "GATHER") || LISTED(names, m);
 }
 
 /* Rows whose memory operand is half as long as their vectors. */
@@ -173,7 +176,7 @@ static bool raises_nothing(const char *m)
 {
     static const char *const begins[] = {"P",     "MOV",   "AND",   "OR",     "XOR",     "UNPCK",
                                          "SHUF",  "BLEND", "BROAD", "INSERT", "EXTRACT", "TEST",
-                                         "LDDQU", "AES",   "SHA",   "GF2"};
+                                         "LDDQU", "AES",   "SHA",   "GF2",    "MASK"};
 
     m += *m == 'V';
     for (size_t n = 0; n < ARRAY_SIZE(begins); n++)

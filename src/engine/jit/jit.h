@@ -9,7 +9,7 @@
  *   integer.c    instructions on general registers
  *   address.c    memory operands: the inline TLB, and checks that several accesses share
  *   branch.c     stack, branches, and the ways from one translation to the next
- *   bytes.c, atomic.c, rflags.c, system.c, vector.c     other instructions, by topic
+ *   bytes.c, atomic.c, rflags.c, string.c, system.c, vector.c     other instructions, by topic
  *   forms.c      which instructions have a translation, by the notation of the opcode table
  *   emit.h       host instructions into memory
  *   stubs.c      code that all translations share: entering, leaving, calling a handler
@@ -220,6 +220,7 @@ enum jit_kind {
     JIT_RDPKRU,
     JIT_STMXCSR,
     JIT_PUSHF,
+    JIT_STRING, /* STOS, MOVS */
     JIT_VECTOR, /* the same instruction, vector registers in the host's of the same number */
     JIT_BMI,    /* general registers, coded with VEX */
 };

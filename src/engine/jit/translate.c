@@ -333,6 +333,7 @@ static jit_translator *const translators[] = {
     [JIT_RDPKRU] = jit_rdpkru,
     [JIT_STMXCSR] = jit_stmxcsr,
     [JIT_PUSHF] = jit_pushf,
+    [JIT_STRING] = jit_string,
     [JIT_VECTOR] = jit_vector,
     [JIT_BMI] = jit_bmi,
 };

@@ -200,6 +200,10 @@ bool jit_bit_string(struct translation *t);
 
 jit_translator jit_bare, jit_ah_flags, jit_direction;
 
+/* ---- string.c ---- */
+
+jit_translator jit_string;
+
 /* ---- system.c ---- */
 
 jit_translator jit_cli, jit_sti, jit_swapgs, jit_rdpkru, jit_stmxcsr, jit_pushf;
