@@ -11,8 +11,8 @@
  * Errors. Functions that can fail return 0, or -1 (pointers: NULL) after writing one sentence to `err` that names the
  * thing and says what to do. `err` may be NULL.
  *
- * Threads. There is no global state; VMs do not know of one another. The thread inside plastron_run is the VM's vCPU
- * thread. Each VM has an I/O thread of its own for serial lines, disks and the like, which starts with plastron_vm_new and
+ * Threads. There is no global state; VMs do not know of one another. The thread inside plastron_run is the VM's
+ * machine thread, and runs its vCPUs or starts a thread for each. Each VM has an I/O thread of its own for serial lines, disks and the like, which starts with plastron_vm_new and
  * ends with plastron_vm_free. Every function on a VM may be called from any thread, also while another one is inside
  * plastron_run (the VM is then parked at an instruction boundary for the time of the call), and from hooks, except where
  * it says otherwise. plastron_vm_free is the last call on a VM.
@@ -191,7 +191,8 @@ int plastron_send_keys(plastron_vm *vm, const char *keys, struct plastron_error 
 /* What kind of event goes through the guest's interrupt table. */
 enum plastron_event { PLASTRON_EXCEPTION, PLASTRON_SOFTWARE_INTERRUPT, PLASTRON_INTERRUPT, PLASTRON_NMI };
 
-/* Called on the vCPU thread; each may be NULL. They may read registers and read and write memory. */
+/* Called on the thread inside plastron_run, on which vCPUs take turns while there are hooks; each may be NULL. They may read
+   registers and read and write memory. */
 struct plastron_hooks {
     uint32_t size; /* sizeof(struct plastron_hooks) */
     /* Before each instruction and each iteration of a REP, at linear address `address`. true: stop before it with PLASTRON_STOP_HOOK; the next
@@ -214,8 +215,8 @@ struct plastron_hooks {
 int plastron_set_hooks(plastron_vm *vm, const struct plastron_hooks *hooks, void *opaque,
                        struct plastron_error *err);
 
-/* A device of the caller's own. Called on the vCPU thread with the machine's device lock held: they must not call back into
-   the VM except plastron_stop. `offset` is relative to the start; `size` is 1, 2 or 4 bytes (memory: also 8). */
+/* A device of the caller's own. Called on the vCPU's thread with the machine's device lock held: they must not call
+   back into the VM except plastron_stop. `offset` is relative to the start; `size` is 1, 2 or 4 bytes (memory: also 8). */
 struct plastron_io {
     uint32_t size; /* sizeof(struct plastron_io) */
     uint64_t (*read)(void *opaque, uint64_t offset, unsigned size);

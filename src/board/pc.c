@@ -82,11 +82,8 @@ static int add_interrupt_controllers(struct pc *pc, struct error *err)
 {
     struct vm *vm = pc->vm;
 
-    pc->lapics = (struct lapic_bus){.device_lock = &vm->device_lock,
-                                    .extint_ack = acknowledge_i8259,
-                                    .extint_opaque = pc,
-                                    .eoi = end_of_interrupt,
-                                    .eoi_opaque = pc};
+    pc->lapics = (struct lapic_bus){
+        .extint_ack = acknowledge_i8259, .extint_opaque = pc, .eoi = end_of_interrupt, .eoi_opaque = pc};
     for (unsigned i = 0; i < vm->nvcpus; i++) {
         struct device *lapic;
         char name[16];

@@ -119,11 +119,11 @@ static bool lapic_software_enabled(const struct lapic *lapic)
 
 static void lapic_lock(struct lapic *lapic)
 {
-    pthread_mutex_lock(lapic->bus->device_lock);
+    lapic->cpu->lock(lapic->cpu_opaque);
 }
 static void lapic_unlock(struct lapic *lapic)
 {
-    pthread_mutex_unlock(lapic->bus->device_lock);
+    lapic->cpu->unlock(lapic->cpu_opaque);
 }
 
 /* ---- 256-bit registers ---- */
@@ -552,10 +552,12 @@ static void lapic_write_lvt(struct lapic *lapic, unsigned n, u32 value)
 
 static void lapic_write_svr(struct lapic *lapic, u32 value)
 {
+    lapic_lock(lapic);
     lapic->svr = value & lapic_regs[REG_SVR].valid;
     if (!(value & SVR_ENABLE))
         for (unsigned i = 0; i < LAPIC_LVTS; i++)
             lapic->lvt[i] |= LVT_MASKED;
+    lapic_unlock(lapic);
     lapic_update(lapic);
 }
 
@@ -910,6 +912,15 @@ static void cpu_base_changed(void *opaque, u64 base)
     vcpu->state.apic_base = base;
 }
 
+static void cpu_lock(void *opaque)
+{
+    vcpu_lock(opaque);
+}
+static void cpu_unlock(void *opaque)
+{
+    vcpu_unlock(opaque);
+}
+
 static u64 cpu_tsc_to_ns(void *opaque, u64 tsc)
 {
     const struct vcpu *vcpu = opaque;
@@ -931,6 +942,8 @@ static const struct lapic_cpu_ops vcpu_ops = {
     .init = cpu_init,
     .sipi = cpu_sipi,
     .base_changed = cpu_base_changed,
+    .lock = cpu_lock,
+    .unlock = cpu_unlock,
     .tsc_to_ns = cpu_tsc_to_ns,
 };
 

@@ -33,6 +33,8 @@ struct lapic_cpu_ops {
     void (*init)(void *opaque);
     void (*sipi)(void *opaque, u8 vector);
     void (*base_changed)(void *opaque, u64 base);
+    void (*lock)(void *opaque); /* the device lock, on the processor's thread */
+    void (*unlock)(void *opaque);
     u64 (*tsc_to_ns)(void *opaque,
                      u64 tsc); /* virtual time at which the processor's TSC gets there; 0: it has */
 };
@@ -41,8 +43,7 @@ struct lapic;
 
 /* The wires between local APICs; the board owns it and fills in the hooks before the VM runs. */
 struct lapic_bus {
-    struct lapic *apics[LAPIC_MAX]; /* by APIC ID */
-    pthread_mutex_t *device_lock;
+    struct lapic *apics[LAPIC_MAX];  /* by APIC ID */
     int (*extint_ack)(void *opaque); /* INTA cycle of the i8259: the vector. Device lock held */
     void *extint_opaque;
     void (*eoi)(void *opaque, u8 vector); /* EOI message to the IOAPICs. Device lock held */

@@ -16,8 +16,8 @@ enum engine_exit {
     ENGINE_EXIT_HALT,     /* state.activity is not VCPU_RUNNING any more (HLT, waiting for SIPI) */
     ENGINE_EXIT_SHUTDOWN, /* triple fault: activity is VCPU_SHUTDOWN */
     ENGINE_EXIT_HOOK,     /* a hook asked for the exit (breakpoint, public API) */
-    ENGINE_EXIT_YIELD, /* PAUSE was retired while vm->nvcpus > 1: another vCPU may have what this one waits for. Comes
-                          before every other reason to exit, as turns must not depend on those */
+    ENGINE_EXIT_YIELD, /* PAUSE was retired while vm->nvcpus > 1: another vCPU may have what this one waits for (with
+                          threads: PAUSE was retired many times). Comes before every other reason to exit, as turns must not depend on those */
 };
 
 struct engine_ops {
@@ -35,7 +35,8 @@ struct engine_ops {
      * grows by what was retired. The vCPU's thread, device lock not held.
      *
      * The kick word is polled at every block end, and right after each instruction that called one of the vcpu_* access
-     * functions (vcpu.h): a timer armed by a port access is then due at its exact instruction in every engine.
+     * functions (vcpu.h): a timer armed by a port access is then due at its exact instruction in every engine. KICK_REQUEST is
+     * answered with vcpu_give_way (world.h), whatever else there is to do.
      */
     enum engine_exit (*run)(struct vcpu *vcpu, u64 max_insns);
     /* Instructions retired in the run that is under way, up to the instruction being executed: the exact virtual time of a

@@ -210,6 +210,18 @@ static bool continues(const struct mem_range *a, const struct mem_range *b)
            a->write_io_base == b->write_io_base;
 }
 
+static void stand_still(struct memory *memory)
+{
+    if (memory->stand_still)
+        memory->stand_still(memory->still_opaque);
+}
+
+static void go_on(struct memory *memory)
+{
+    if (memory->go_on)
+        memory->go_on(memory->still_opaque);
+}
+
 static void tell_remapped(struct memory *memory)
 {
     for (size_t i = 0; i < memory->nlisteners; i++)
@@ -252,10 +264,12 @@ void memory_commit(struct memory *memory)
             ranges[count++] = range;
     }
     free(edges);
+    stand_still(memory);
     free(memory->ranges);
     memory->ranges = ranges;
     memory->nranges = count;
     tell_remapped(memory);
+    go_on(memory);
 }
 
 void memory_set_a20(struct memory *memory, bool enabled)
@@ -264,8 +278,10 @@ void memory_set_a20(struct memory *memory, bool enabled)
 
     if (mask == memory->a20_mask)
         return;
+    stand_still(memory);
     memory->a20_mask = mask;
     tell_remapped(memory);
+    go_on(memory);
 }
 
 const struct mem_range *memory_find(const struct memory *memory, u64 phys)
@@ -316,9 +332,13 @@ static void close_page(struct memory *memory, struct mem_block *block, u64 offse
 {
     if (!(mem_block_marks(block, offset) & PAGE_DIRECT))
         return;
-    for (size_t i = 0; i < memory->nlisteners; i++)
-        memory->listeners[i].protect(memory->listeners[i].opaque, block, offset & PAGE_MASK);
-    mem_block_unmark(block, offset, PAGE_DIRECT);
+    stand_still(memory);
+    if (mem_block_marks(block, offset) & PAGE_DIRECT) {
+        for (size_t i = 0; i < memory->nlisteners; i++)
+            memory->listeners[i].protect(memory->listeners[i].opaque, block, offset & PAGE_MASK);
+        mem_block_unmark(block, offset, PAGE_DIRECT);
+    }
+    go_on(memory);
 }
 
 void memory_protect(struct memory *memory, struct mem_block *block, u64 offset, u8 marks)

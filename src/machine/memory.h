@@ -105,6 +105,11 @@ struct memory {
     struct mem_listener listeners[MEM_LISTENERS]; // not saved: wiring
     size_t nlisteners;                            // not saved: wiring
     pthread_mutex_t code_lock;                    // not saved: guards code_owners and PAGE_CODE together
+    /* Have every vCPU stand still, and let them go on: around changes of what they use without a lock. NULL: there is
+       nobody. */
+    void (*stand_still)(void *opaque); // not saved: wiring
+    void (*go_on)(void *opaque);       // not saved: wiring
+    void *still_opaque;                // not saved: wiring
     u64 a20_mask; /* ~0, or ~(1 << 20) while A20 is off. All CPU accesses are masked with it by the engine */
     bool
         track_page_tables; // not saved: a choice of the configuration; deterministic mode: engines set PAGE_TABLE

@@ -44,6 +44,15 @@ u64 timer_queue_deadline(const struct timer_queue *queue);
    most 10000 callbacks, so that a guest that programs a zero period cannot hang us. Device lock held. */
 void timer_queue_run(struct timer_queue *queue, u64 now_ns);
 
+/* The same up to this moment. */
+static inline void timer_queue_run_due(struct timer_queue *queue)
+{
+    u64 now;
+
+    if (queue->first && queue->first->deadline_ns <= (now = clock_now(queue->clock)))
+        timer_queue_run(queue, now);
+}
+
 /* `fire` is called with the timer disarmed; it may arm it again. */
 void timer_init(struct timer *timer, struct timer_queue *queue, void (*fire)(void *opaque), void *opaque);
 

@@ -11,7 +11,7 @@
 void vcpu_kick(struct vcpu *vcpu, u32 reasons)
 {
     __atomic_fetch_or(&vcpu->kick, reasons, __ATOMIC_SEQ_CST);
-    vm_wake(vcpu->vm);
+    vm_wake(vcpu);
 }
 
 void vcpu_unkick(struct vcpu *vcpu, u32 reasons)
@@ -105,9 +105,9 @@ u32 vcpu_port_read(struct vcpu *vcpu, u32 port, unsigned size)
     u32 value;
 
     vcpu_sync_clock(vcpu);
-    vm_lock(vm);
+    vcpu_lock(vcpu);
     value = port_read(&vm->ports, port, size);
-    vm_unlock(vm);
+    vcpu_unlock(vcpu);
     if (unlikely(vm->trace) && vm->trace->port)
         vm->trace->port(vm->trace_opaque, vcpu, false, port, size, value);
     return value;
@@ -118,9 +118,9 @@ void vcpu_port_write(struct vcpu *vcpu, u32 port, unsigned size, u32 value)
     struct vm *vm = vcpu->vm;
 
     vcpu_sync_clock(vcpu);
-    vm_lock(vm);
+    vcpu_lock(vcpu);
     port_write(&vm->ports, port, size, value);
-    vm_unlock(vm);
+    vcpu_unlock(vcpu);
     if (unlikely(vm->trace) && vm->trace->port)
         vm->trace->port(vm->trace_opaque, vcpu, true, port, size, value);
 }
@@ -139,9 +139,9 @@ u64 vcpu_mmio_read(struct vcpu *vcpu, u64 phys, unsigned size)
     if (in_intc_page(vcpu, phys)) {
         value = vcpu->intc->mmio_read(vcpu->intc_opaque, (u32)(phys & ~PAGE_MASK), size);
     } else {
-        vm_lock(vm);
+        vcpu_lock(vcpu);
         value = memory_read(&vm->memory, phys, size);
-        vm_unlock(vm);
+        vcpu_unlock(vcpu);
     }
     if (unlikely(vm->trace) && vm->trace->mmio)
         vm->trace->mmio(vm->trace_opaque, vcpu, false, phys, size, value);
@@ -156,9 +156,9 @@ void vcpu_mmio_write(struct vcpu *vcpu, u64 phys, unsigned size, u64 value)
     if (in_intc_page(vcpu, phys)) {
         vcpu->intc->mmio_write(vcpu->intc_opaque, (u32)(phys & ~PAGE_MASK), size, value);
     } else {
-        vm_lock(vm);
+        vcpu_lock(vcpu);
         memory_write(&vm->memory, phys, size, value);
-        vm_unlock(vm);
+        vcpu_unlock(vcpu);
     }
     if (unlikely(vm->trace) && vm->trace->mmio)
         vm->trace->mmio(vm->trace_opaque, vcpu, true, phys, size, value);
@@ -180,9 +180,9 @@ bool vcpu_fpu_error(struct vcpu *vcpu, bool pending)
     if (vcpu->index != 0 || !vm->fpu_error)
         return true;
     vcpu_sync_clock(vcpu);
-    vm_lock(vm);
+    vcpu_lock(vcpu);
     ignne = vm->fpu_error(vm->fpu_error_opaque, pending);
-    vm_unlock(vm);
+    vcpu_unlock(vcpu);
     return ignne;
 }
 

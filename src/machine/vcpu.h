@@ -28,6 +28,7 @@ enum {
     KICK_ENGINE =
         1 << 5, /* the engine's own: something of the last instruction waits for the next boundary */
     KICK_SMI = 1 << 6,
+    KICK_REQUEST = 1 << 7, /* another vCPU wants it to stand still, or has left work for it (world.h) */
 };
 
 /*
@@ -66,6 +67,7 @@ struct vcpu {
     void *engine_vcpu;               // not saved: the engine's private part
     /* Instructions of the run under way that an icount clock has counted already. */
     u64 clocked_insns; // not saved: 0 between runs
+    u64 inside;        // not saved: atomic; the thread that the engine runs on, 0: it is out (world.h)
     u32 saved_signals; /* the signals of `kick` that are the machine's state, as of vm_state_sections */
 };
 

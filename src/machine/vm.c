@@ -1,5 +1,6 @@
 /*
- * The VM and the loop that runs it, in turn: all vCPUs on the one thread that is inside vm_run.
+ * The VM, and the loop that runs it in turn: all vCPUs on the machine thread, which is the one inside vm_run. threads.c has the
+ * other way.
  *
  * Attention. Whoever wants something of that thread (a timer, the gate, a request, a park) first makes its wish visible,
  * then calls attention(): the flag is set and the engine that runs is kicked out. The loop clears the flag before it looks
@@ -22,39 +23,13 @@
 
 #include "base/log.h"
 
-enum {
-    VM_TURN_INSNS = 50000,
-    /* With the host clock, an engine that runs is left alone for so long at least: a guest that sets its timers to the
-       shortest period would otherwise get nothing done between them. */
-    VM_ALARM_MIN_NS = 50000,
-};
-
-struct vm_private {
-    pthread_mutex_t lock; /* guards what has no other note; taken after the device lock, never before it */
-    pthread_cond_t changed;
-    bool inside;      /* a thread is inside vm_run ... */
-    pthread_t runner; /* ... this one ... */
-    bool at_boundary; /* ... and waits at an instruction boundary */
-    unsigned parkers;
-    bool paused;
-    u32 attention;        /* atomic */
-    struct vcpu *running; /* atomic: whose engine runs; NULL between runs */
-    u32 sleeping;         /* atomic: all vCPUs are idle and the thread waits on `changed` */
-    u64 run_end_ns;       /* the thread's own: icount time at which the run under way ends by itself */
-
-    /* Host clock: a thread that calls attention when the earliest deadline passes while an engine runs. */
-    pthread_t alarm_thread;
-    bool alarm_started;
-    bool alarm_quit;
-    u64 alarm_ns; /* virtual time it waits for; UINT64_MAX: none */
-    pthread_cond_t alarm_changed;
-};
+enum { VM_TURN_INSNS = 50000 };
 
 /* ---- Attention ---- */
 
-static void wake_sleeper(struct vm_private *p)
+static void wake_sleeper(struct vm_private *p, const u32 *sleeping)
 {
-    if (__atomic_load_n(&p->sleeping, __ATOMIC_SEQ_CST)) {
+    if (__atomic_load_n(sleeping, __ATOMIC_SEQ_CST)) {
         pthread_mutex_lock(&p->lock);
         pthread_cond_broadcast(&p->changed);
         pthread_mutex_unlock(&p->lock);
@@ -70,7 +45,8 @@ static void attention(struct vm *vm)
     vcpu = __atomic_load_n(&p->running, __ATOMIC_SEQ_CST);
     if (vcpu)
         __atomic_fetch_or(&vcpu->kick, KICK_EXIT, __ATOMIC_SEQ_CST);
-    wake_sleeper(p);
+    wake_sleeper(p, &p->sleeping);
+    wake_sleeper(p, &p->machine_waits);
 }
 
 static void gate_wants_attention(void *opaque)
@@ -78,9 +54,18 @@ static void gate_wants_attention(void *opaque)
     attention(opaque);
 }
 
-void vm_wake(struct vm *vm)
+void vm_wake(struct vcpu *vcpu)
 {
-    wake_sleeper(vm->private);
+    struct vm_private *p = vcpu->vm->private;
+    struct vcpu_thread *t = &p->threads[vcpu->index];
+
+    wake_sleeper(p, &p->sleeping);
+    if (__atomic_load_n(&t->sleeping, __ATOMIC_SEQ_CST)) {
+        pthread_mutex_lock(&p->lock);
+        t->woken = true;
+        pthread_cond_signal(&t->wake);
+        pthread_mutex_unlock(&p->lock);
+    }
 }
 
 static struct timespec timespec_of(u64 ns)
@@ -88,8 +73,7 @@ static struct timespec timespec_of(u64 ns)
     return (struct timespec){.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)};
 }
 
-/* Wait on `cond` until the host clock shows that virtual time (UINT64_MAX: until woken). p->lock held. */
-static void wait_until(struct vm *vm, pthread_cond_t *cond, u64 virtual_ns)
+void vm_wait_until(struct vm *vm, pthread_cond_t *cond, u64 virtual_ns)
 {
     u64 host = virtual_ns == UINT64_MAX ? UINT64_MAX : clock_host_deadline(&vm->clock, virtual_ns);
 
@@ -115,7 +99,7 @@ static void *alarm_main(void *opaque)
             attention(vm);
             pthread_mutex_lock(&p->lock);
         } else {
-            wait_until(vm, &p->alarm_changed, p->alarm_ns);
+            vm_wait_until(vm, &p->alarm_changed, p->alarm_ns);
         }
     }
     pthread_mutex_unlock(&p->lock);
@@ -152,6 +136,12 @@ static void earliest_deadline_changed(void *opaque)
     struct vm_private *p = vm->private;
     u64 deadline = timer_queue_deadline(&vm->timers);
 
+    if (__atomic_load_n(&p->machine_waits, __ATOMIC_SEQ_CST)) {
+        pthread_mutex_lock(&p->lock);
+        if (deadline < p->wake_ns)
+            pthread_cond_broadcast(&p->changed);
+        pthread_mutex_unlock(&p->lock);
+    }
     if (!__atomic_load_n(&p->running, __ATOMIC_SEQ_CST))
         return; /* the loop looks before it runs the next vCPU */
     if (vm->clock.driver == CLOCK_HOST)
@@ -184,8 +174,11 @@ static struct vm_private *private_new(void)
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->changed, &monotonic);
     pthread_cond_init(&p->alarm_changed, &monotonic);
+    for (unsigned i = 0; i < VM_MAX_VCPUS; i++)
+        pthread_cond_init(&p->threads[i].wake, &monotonic);
     pthread_condattr_destroy(&monotonic);
     p->alarm_ns = UINT64_MAX;
+    p->wake_ns = UINT64_MAX;
     return p;
 }
 
@@ -203,6 +196,15 @@ static int add_vcpus(struct vm *vm, struct error *err)
         vm->vcpus[vm->nvcpus++] = vcpu;
     }
     return 0;
+}
+
+static void stand_still(void *opaque)
+{
+    vm_stand_still(opaque);
+}
+static void go_on(void *opaque)
+{
+    vm_go_on(opaque);
 }
 
 struct vm *vm_new(const struct vm_config *config, struct error *err)
@@ -228,6 +230,7 @@ struct vm *vm_new(const struct vm_config *config, struct error *err)
     vm->random_state = config->random_seed;
     vm->devices_last = &vm->devices;
     pthread_mutex_init(&vm->device_lock, NULL);
+    world_init(&vm->world);
     clock_init(&vm->clock, config->clock, tsc_hz);
     timer_queue_init(&vm->timers, &vm->clock);
     vm->timers.earliest_changed = earliest_deadline_changed;
@@ -236,6 +239,9 @@ struct vm *vm_new(const struct vm_config *config, struct error *err)
     port_map_init(&vm->ports);
     if (memory_init(&vm->memory, err))
         goto fail;
+    vm->memory.stand_still = stand_still;
+    vm->memory.go_on = go_on;
+    vm->memory.still_opaque = vm;
     vm->memory.track_page_tables = config->clock == CLOCK_ICOUNT;
     vm->config.name = strdup(config->name ? config->name : "vm");
     if (!vm->config.name) {
@@ -278,6 +284,7 @@ void vm_free(struct vm *vm)
         return;
     assert(!vm->private->inside);
     stop_alarm(vm->private);
+    vm_end_threads(vm);
     detach_engines(vm);
     device_free_all(vm);
     if (vm->board_free)
@@ -288,6 +295,9 @@ void vm_free(struct vm *vm)
     port_map_free(&vm->ports);
     memory_free(&vm->memory);
     pthread_mutex_destroy(&vm->device_lock);
+    world_free(&vm->world);
+    for (unsigned i = 0; i < VM_MAX_VCPUS; i++)
+        pthread_cond_destroy(&vm->private->threads[i].wake);
     pthread_cond_destroy(&vm->private->changed);
     pthread_cond_destroy(&vm->private->alarm_changed);
     pthread_mutex_destroy(&vm->private->lock);
@@ -356,6 +366,7 @@ static void request(struct vm *vm, u32 what)
 {
     __atomic_fetch_or(&vm->requests, what, __ATOMIC_SEQ_CST);
     attention(vm);
+    vm_call_threads(vm);
 }
 
 void vm_request_reset(struct vm *vm)
@@ -416,24 +427,6 @@ static enum vm_stop_reason reset_and_go_on(struct vm *vm)
     return VM_STOP_NONE;
 }
 
-static enum vm_stop_reason serve_requests(struct vm *vm)
-{
-    u32 requests = __atomic_exchange_n(&vm->requests, 0, __ATOMIC_SEQ_CST);
-
-    if (requests & VM_REQ_DEBUG_EXIT)
-        return end_with(vm, VM_STOP_DEBUG_EXIT);
-    if (requests & VM_REQ_POWEROFF)
-        return end_with(vm, VM_STOP_POWEROFF);
-    if (requests & VM_REQ_RESET) {
-        /* A stop that was asked for at the same time is served right after. */
-        __atomic_fetch_or(&vm->requests, requests & VM_REQ_STOP, __ATOMIC_SEQ_CST);
-        if (vm->config.no_reboot)
-            return end_with(vm, VM_STOP_RESET);
-        return reset_and_go_on(vm);
-    }
-    return requests & VM_REQ_STOP ? VM_STOP_REQUEST : VM_STOP_NONE;
-}
-
 static enum vm_stop_reason serve_shutdown(struct vm *vm, struct vcpu *vcpu)
 {
     char *report;
@@ -450,14 +443,38 @@ static enum vm_stop_reason serve_shutdown(struct vm *vm, struct vcpu *vcpu)
     return reset_and_go_on(vm);
 }
 
+enum vm_stop_reason vm_serve_requests(struct vm *vm)
+{
+    u32 requests = __atomic_exchange_n(&vm->requests, 0, __ATOMIC_SEQ_CST);
+
+    if (requests & VM_REQ_DEBUG_EXIT)
+        return end_with(vm, VM_STOP_DEBUG_EXIT);
+    if (requests & VM_REQ_POWEROFF)
+        return end_with(vm, VM_STOP_POWEROFF);
+    if (requests & VM_REQ_RESET) {
+        /* A stop that was asked for at the same time is served right after. */
+        __atomic_fetch_or(&vm->requests, requests & VM_REQ_STOP, __ATOMIC_SEQ_CST);
+        if (vm->config.no_reboot)
+            return end_with(vm, VM_STOP_RESET);
+        return reset_and_go_on(vm);
+    }
+    for (unsigned i = 0; requests & VM_REQ_SHUTDOWN && i < vm->nvcpus; i++) {
+        if (vm->vcpus[i]->state.activity == VCPU_SHUTDOWN) {
+            __atomic_fetch_or(&vm->requests, requests & VM_REQ_STOP, __ATOMIC_SEQ_CST);
+            return serve_shutdown(vm, vm->vcpus[i]);
+        }
+    }
+    return requests & VM_REQ_STOP ? VM_STOP_REQUEST : VM_STOP_NONE;
+}
+
 /* ---- Park and pause ---- */
 
-static bool on_runner(struct vm_private *p)
+static bool on_own_thread(struct vm_private *p)
 {
     bool self;
 
     pthread_mutex_lock(&p->lock);
-    self = p->inside && pthread_equal(p->runner, pthread_self());
+    self = (p->inside && pthread_equal(p->runner, pthread_self())) || vm_on_vcpu_thread(p);
     pthread_mutex_unlock(&p->lock);
     return self;
 }
@@ -466,14 +483,15 @@ void vm_park(struct vm *vm)
 {
     struct vm_private *p = vm->private;
 
-    if (on_runner(p))
+    if (on_own_thread(p))
         return;
     pthread_mutex_lock(&p->lock);
     p->parkers++;
     pthread_mutex_unlock(&p->lock);
     attention(vm);
+    vm_call_threads(vm);
     pthread_mutex_lock(&p->lock);
-    while (p->inside && !p->at_boundary)
+    while (p->inside && !(p->at_boundary && p->active == 0))
         pthread_cond_wait(&p->changed, &p->lock);
     clock_stop(&vm->clock);
     pthread_mutex_unlock(&p->lock);
@@ -483,13 +501,14 @@ void vm_unpark(struct vm *vm)
 {
     struct vm_private *p = vm->private;
 
-    if (on_runner(p))
+    if (on_own_thread(p))
         return;
     pthread_mutex_lock(&p->lock);
     assert(p->parkers);
     if (--p->parkers == 0 && p->inside && !p->paused)
         start_clock(vm);
     pthread_cond_broadcast(&p->changed);
+    vm_wake_threads(p);
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -527,8 +546,8 @@ bool vm_paused(const struct vm *vm)
     return paused;
 }
 
-/* Stand at the boundary while somebody wants that. A request ends a pause, but not a park. */
-static void wait_at_boundary(struct vm *vm)
+/* A request ends a pause, but not a park. */
+void vm_wait_at_boundary(struct vm *vm)
 {
     struct vm_private *p = vm->private;
 
@@ -547,8 +566,7 @@ static void wait_at_boundary(struct vm *vm)
 
 /* ---- The loop ---- */
 
-/* Whether the vCPU has something to execute, or an event that will wake it. */
-static bool runnable(struct vcpu *vcpu)
+bool vm_runnable(struct vcpu *vcpu)
 {
     const struct vcpu_state *s = &vcpu->state;
     u32 kick = vcpu_kicked(vcpu);
@@ -567,12 +585,12 @@ static bool runnable(struct vcpu *vcpu)
 /* The vCPU to run now, with its turn set; NULL: all are idle. */
 static struct vcpu *pick(struct vm *vm)
 {
-    if (vm->turn_left && runnable(vm->vcpus[vm->turn]))
+    if (vm->turn_left && vm_runnable(vm->vcpus[vm->turn]))
         return vm->vcpus[vm->turn];
     for (unsigned i = 1; i <= vm->nvcpus; i++) {
         unsigned n = (vm->turn + i) % vm->nvcpus;
 
-        if (runnable(vm->vcpus[n])) {
+        if (vm_runnable(vm->vcpus[n])) {
             vm->turn = n;
             vm->turn_left = VM_TURN_INSNS;
             return vm->vcpus[n];
@@ -606,7 +624,7 @@ static void idle(struct vm *vm)
     pthread_mutex_lock(&p->lock);
     __atomic_store_n(&p->sleeping, 1, __ATOMIC_SEQ_CST);
     if (!__atomic_load_n(&p->attention, __ATOMIC_SEQ_CST) && !pick(vm))
-        wait_until(vm, &p->changed, deadline);
+        vm_wait_until(vm, &p->changed, deadline);
     __atomic_store_n(&p->sleeping, 0, __ATOMIC_SEQ_CST);
     pthread_mutex_unlock(&p->lock);
 }
@@ -685,26 +703,42 @@ static enum vm_stop_reason run_vcpu(struct vm *vm, struct vcpu *vcpu, u64 *left)
     return VM_STOP_NONE;
 }
 
+void vm_serve_outside(struct vm *vm)
+{
+    __atomic_store_n(&vm->private->attention, 0, __ATOMIC_SEQ_CST);
+    vm_lock(vm);
+    gate_drain(&vm->gate);
+    timer_queue_run(&vm->timers, clock_now(&vm->clock));
+    vm_unlock(vm);
+}
+
+/* Observers see one thing after the other. */
+bool vm_may_use_threads(const struct vm *vm)
+{
+    return vm->clock.driver == CLOCK_HOST && vm->nvcpus > 1 && !vm->trace;
+}
+
 static enum vm_stop_reason run_loop(struct vm *vm, u64 max_insns)
 {
+    bool bounded = max_insns != UINT64_MAX; /* for all vCPUs together */
     u64 left = max_insns;
 
     for (;;) {
         enum vm_stop_reason reason;
         struct vcpu *vcpu;
 
-        __atomic_store_n(&vm->private->attention, 0, __ATOMIC_SEQ_CST);
-        vm_lock(vm);
-        gate_drain(&vm->gate);
-        timer_queue_run(&vm->timers, clock_now(&vm->clock));
-        vm_unlock(vm);
-        reason = serve_requests(vm);
+        if (!bounded && vm_may_use_threads(vm) && (reason = vm_run_threads(vm)) != VM_STOP_NONE)
+            return reason;
+        vm_serve_outside(vm);
+        reason = vm_serve_requests(vm);
         if (reason == VM_STOP_NONE && left == 0)
             reason = VM_STOP_BUDGET;
         if (reason != VM_STOP_NONE)
             return reason;
         /* Here the machine is parked and saved: what the guest asked for so far was served. */
-        wait_at_boundary(vm);
+        vm_wait_at_boundary(vm);
+        if (!bounded && vm_may_use_threads(vm))
+            continue;
         if (__atomic_load_n(&vm->private->attention, __ATOMIC_SEQ_CST))
             continue;
         vcpu = pick(vm);

@@ -1,9 +1,10 @@
 /*
  * A virtual machine: clock, memory, ports, interrupts, devices, vCPUs, and the loop that runs them.
  *
- * Threads and locks (design, "Threads and locks"). `device_lock` guards chips, wiring, timers and both maps. In turn, all
- * vCPUs run on the one thread that is inside vm_run; it drains the gate and fires timers at instruction boundaries. Any
- * other thread reaches the machine through the gate, or by vm_park.
+ * Threads and locks (design, "Threads and locks"). `device_lock` guards chips, wiring, timers and both maps. The thread that
+ * is inside vm_run is the machine thread: it drains the gate and fires timers. In turn, it also runs all vCPUs, and does
+ * the former at their instruction boundaries; free-running, each vCPU has a thread of its own. Any other thread reaches the
+ * machine through the gate, or by vm_park.
  */
 #ifndef MACHINE_VM_H
 #define MACHINE_VM_H
@@ -22,6 +23,7 @@
 #include "machine/timer.h"
 #include "machine/trace.h"
 #include "machine/vcpu.h"
+#include "machine/world.h"
 
 enum { VM_MAX_VCPUS = 64 };
 
@@ -63,6 +65,7 @@ struct vm_config {
 struct vm {
     struct vm_config config;     // not saved: what the machine was made from; snapshots carry it as text
     pthread_mutex_t device_lock; // not saved: host object
+    struct world world;          // not saved: host object
     struct clock clock;
     struct timer_queue timers;        /* next_order alone: armed timers are in the state of their devices */
     struct gate gate;                 // not saved: what waits at the gate is outside the machine
@@ -100,7 +103,13 @@ struct vm {
     void *trace_opaque; // not saved: wiring
 };
 
-enum { VM_REQ_RESET = 1, VM_REQ_POWEROFF = 2, VM_REQ_STOP = 4, VM_REQ_DEBUG_EXIT = 8 };
+enum {
+    VM_REQ_RESET = 1,
+    VM_REQ_POWEROFF = 2,
+    VM_REQ_STOP = 4,
+    VM_REQ_DEBUG_EXIT = 8,
+    VM_REQ_SHUTDOWN = 16, /* a vCPU on a thread of its own ran into a triple fault */
+};
 
 /* Make a VM with vCPUs (no engine yet), RAM block and clock, but no devices: the board adds them. NULL with `err`. */
 struct vm *vm_new(const struct vm_config *config, struct error *err);
@@ -134,7 +143,8 @@ void vm_request_debug_exit(struct vm *vm, int code);
 void vm_stop(struct vm *vm);
 
 /* Stop the world: returns when every vCPU stands at an instruction boundary and no device works; vm_unpark lets them go
-   on. Guest time stands still meanwhile. Nests. With no lock held. On the thread that is inside vm_run (hooks, devices) both do nothing. */
+   on. Guest time stands still meanwhile. Nests. With no lock held. On the machine's own threads (hooks, devices) both do
+   nothing. */
 void vm_park(struct vm *vm);
 void vm_unpark(struct vm *vm);
 

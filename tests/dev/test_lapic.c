@@ -29,6 +29,7 @@ enum { MASKED = 1 << 16, PERIODIC = 1 << 17, TSC_DEADLINE = 1 << 18, EXTINT = 0x
 enum { CPUS = 4 };
 
 struct cpu {
+    pthread_mutex_t *lock; /* the device lock */
     bool interrupt;
     unsigned nmis, smis, inits, sipis;
     u8 sipi_vector;
@@ -71,6 +72,14 @@ static void cpu_base_changed(void *opaque, u64 base)
 {
     ((struct cpu *)opaque)->base = base;
 }
+static void cpu_lock(void *opaque)
+{
+    pthread_mutex_lock(((struct cpu *)opaque)->lock);
+}
+static void cpu_unlock(void *opaque)
+{
+    pthread_mutex_unlock(((struct cpu *)opaque)->lock);
+}
 static u64 cpu_tsc_to_ns(void *opaque, u64 tsc)
 {
     return tsc;
@@ -83,6 +92,8 @@ static const struct lapic_cpu_ops cpu_ops = {
     .init = cpu_init,
     .sipi = cpu_sipi,
     .base_changed = cpu_base_changed,
+    .lock = cpu_lock,
+    .unlock = cpu_unlock,
     .tsc_to_ns = cpu_tsc_to_ns,
 };
 
@@ -139,12 +150,12 @@ static int setup(void **state)
 
     bench_init(&f->bench);
     pthread_mutex_init(&f->lock, NULL);
-    f->bus.device_lock = &f->lock;
     f->bus.extint_ack = extint_ack;
     f->bus.extint_opaque = f;
     f->bus.eoi = on_eoi;
     f->bus.eoi_opaque = f;
     for (unsigned i = 0; i < CPUS; i++) {
+        f->cpus[i].lock = &f->lock;
         lapic_init(&f->apics[i], &f->bus, i, &f->bench.timers, &cpu_ops, &f->cpus[i]);
         mmio_write(f, i, SVR, 0x1ff);
         mmio_write(f, i, LDR, 1u << (24 + i));

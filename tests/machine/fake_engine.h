@@ -49,6 +49,8 @@ static void fake_boundary(struct vcpu *vcpu)
 {
     struct vcpu_state *s = &vcpu->state;
 
+    if (vcpu_kicked(vcpu) & KICK_REQUEST)
+        vcpu_give_way(vcpu);
     if (vcpu_kicked(vcpu) & (KICK_INIT | KICK_SIPI))
         vcpu_serve_signals(vcpu);
     if (vcpu_kicked(vcpu) & KICK_INTERRUPT && s->rflags & FLAG_IF && s->activity < VCPU_WAIT_SIPI) {

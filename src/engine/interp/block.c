@@ -24,6 +24,7 @@ enum {
     SLOT_BYTES =
         128, /* of the arena, for each slot of the table: no block with its first cells is smaller by far */
     CODE_PAGES = 1 << 15, /* slots for pages with code; a full table empties the cache */
+    MAX_MAIL = 64,        /* places that other threads have written to; more: every block dies */
     MAX_CUTS = 64,        /* a full table is made anew from what is armed */
 };
 
@@ -36,6 +37,12 @@ struct code_page {
     u64 offset;
 };
 
+/* Bytes of a page that another thread has written to. */
+struct mail {
+    u8 *host;
+    u32 first, last;
+};
+
 struct block_cache {
     u8 *arena;
     size_t used, size;
@@ -45,6 +52,9 @@ struct block_cache {
     unsigned npages;
     u64 cuts[MAX_CUTS]; /* linear addresses of execute breakpoints (block_cut) */
     unsigned ncuts;
+    struct mail mail[MAX_MAIL]; /* guarded by vcpu_hold */
+    unsigned nmail;
+    bool mail_lost; /* there was more */
     struct interp *c;
     const struct interp_row *rows[OP_COUNT];
 };
@@ -199,6 +209,42 @@ void block_drop_all(struct interp *c)
 
 /* ---- memory listener ---- */
 
+/* The vCPU executes on another thread: it kills the blocks itself, before it next enters one. */
+static void leave_mail(struct block_cache *cache, u8 *host, u32 first, u32 last)
+{
+    struct mail *m = cache->nmail ? &cache->mail[cache->nmail - 1] : NULL;
+
+    if (m && m->host == host && first <= m->last + 1 && last + 1 >= m->first) { /* memset and the like */
+        m->first = first < m->first ? first : m->first;
+        m->last = last > m->last ? last : m->last;
+    } else if (cache->nmail < MAX_MAIL) {
+        cache->mail[cache->nmail++] = (struct mail){host, first, last};
+    } else {
+        cache->mail_lost = true;
+    }
+    __atomic_fetch_or(&cache->c->vcpu->kick, KICK_REQUEST, __ATOMIC_SEQ_CST);
+}
+
+void block_serve_mail(struct interp *c)
+{
+    struct block_cache *cache = c->blocks;
+    struct mail mail[MAX_MAIL];
+    unsigned n;
+    bool lost;
+
+    pthread_mutex_lock(&c->vcpu->vm->world.lock);
+    n = cache->nmail;
+    lost = cache->mail_lost;
+    memcpy(mail, cache->mail, n * sizeof(*mail));
+    cache->nmail = 0;
+    cache->mail_lost = false;
+    pthread_mutex_unlock(&c->vcpu->vm->world.lock);
+    if (lost)
+        cache_flush(cache, c);
+    for (const struct mail *m = mail; !lost && m < mail + n; m++)
+        page_written(cache, c, m->host, m->first, m->last - m->first + 1);
+}
+
 static void on_written(void *opaque, struct mem_block *block, u64 offset, u64 len, unsigned marks)
 {
     struct block_cache *cache = opaque;
@@ -207,8 +253,16 @@ static void on_written(void *opaque, struct mem_block *block, u64 offset, u64 le
         mem_block_unmark(block, offset, PAGE_TABLE);
         interp_tlb_flush(cache->c);
     }
-    if (marks & PAGE_CODE)
-        page_written(cache, cache->c, block->host + (offset & PAGE_MASK), offset & ~PAGE_MASK, len);
+    if (marks & PAGE_CODE) {
+        u8 *host = block->host + (offset & PAGE_MASK);
+        u32 in_page = (u32)(offset & ~PAGE_MASK);
+
+        if (vcpu_hold(cache->c->vcpu))
+            page_written(cache, cache->c, host, in_page, len);
+        else
+            leave_mail(cache, host, in_page, in_page + (u32)len - 1);
+        vcpu_release(cache->c->vcpu);
+    }
 }
 
 static void on_protect(void *opaque, struct mem_block *block, u64 offset)

@@ -18,6 +18,9 @@ struct block *block_lookup(struct interp *c);
 /* Forget all blocks. Outside run. */
 void block_drop_all(struct interp *c);
 
+/* Kill what other threads wrote to while this vCPU ran. From the loop only. */
+void block_serve_mail(struct interp *c);
+
 /* An execute breakpoint is armed at a linear address: from now on a block ends before it, and nothing but block_lookup leads
    to the one that begins there. Stays when the breakpoint goes, since it comes and goes with the guest's tasks. */
 void block_cut(struct interp *c, u64 lin);

@@ -244,11 +244,14 @@ struct interp {
         bool active;
         u8 size;
         u64 lin;
+        u8 *place; /* not NULL: the operand itself, of whose page stores must be told of */
         _Alignas(
             16) u8 data[64]; /* for CMPXCHG16B; also where a vector that is loaded the slow way arrives */
     } bounce;
 
-    bool undo_pop; /* POP to memory: a fault in its store restores RSP from undo_sp */
+    bool alone; /* all other vCPUs stand still, for a locked access that no host instruction makes atomic */
+    unsigned pauses; /* PAUSE executed */
+    bool undo_pop;   /* POP to memory: a fault in its store restores RSP from undo_sp */
     u64 undo_sp;
     bool gathered; /* a gather has loaded elements: a trap that is due takes the place of its fault */
     /* CPUs without CPUID 7.EBX bit 6: every x87 instruction records its pointers; a fault restores them from here. */

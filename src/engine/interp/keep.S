@@ -52,6 +52,7 @@
     keep interp_store_bytes
     keep interp_rmw_slow
     keep interp_rmw_finish
+    keep interp_rmw_alone
     keep interp_push_slow
     keep interp_pop_slow
 

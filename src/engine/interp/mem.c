@@ -898,6 +898,87 @@ void interp_probe(struct interp *c, const struct cell *i, u64 lin, unsigned size
     translate(c, i, current_rights(c), lin, access, &scratch);
 }
 
+/* ---- read-modify-write ---- */
+
+static void be_alone(struct interp *c)
+{
+    if (c->vcpu->vm->nvcpus == 1)
+        return;
+    vm_stand_still(c->vcpu->vm);
+    c->alone = true;
+}
+
+void interp_no_longer_alone(struct interp *c)
+{
+    if (!c->alone)
+        return;
+    c->alone = false;
+    vm_go_on(c->vcpu->vm);
+}
+
+/* XCHG is locked without the prefix, and our CMPXCHG8B and CMPXCHG16B are. */
+static bool is_locked(const struct cell *i)
+{
+    switch (i->op) {
+    case OP_XCHG_Eb_Gb:
+    case OP_XCHG_Ev_Gv:
+    case OP_CMPXCHG8B_Mq:
+    case OP_CMPXCHG16B_Mdq: return true;
+    default: return i->flags & CELL_LOCK;
+    }
+}
+
+/* Where the byte is in RAM that the guest reads and writes, and nobody watches; or NULL. */
+static u8 *ram_at(struct interp *c, u64 phys)
+{
+    const struct mem_range *r = memory_find(c->memory, phys);
+
+    if (!r || !r->write_block || r->write_block != r->read_block || r->write_offset != r->read_offset)
+        return NULL;
+    return r->write_block->host + r->write_offset + (phys - r->start);
+}
+
+/* The operand itself where only a mark keeps stores from it: so that what is atomic stays so in a page with code. */
+static u8 *marked_place(struct interp *c, u64 phys)
+{
+    return likely(!c->debug.access) ? ram_at(c, phys) : NULL;
+}
+
+/* Tell of a store to [place, place + size), in a page or over the end of one. */
+static void place_written(struct interp *c, const u8 *place, unsigned size)
+{
+    for (size_t n = 0; n < c->memory->nblocks; n++) {
+        struct mem_block *block = c->memory->blocks[n];
+
+        if (place >= block->host && place < block->host + block->size)
+            memory_written(c->memory, block, (u64)(place - block->host), size);
+    }
+}
+
+/* The direct place may become one that stores have to be told of before all others stand still. */
+u64 interp_rmw_alone(struct interp *c, const struct cell *i, void *p, unsigned size)
+{
+    be_alone(c);
+    if (!c->bounce.active) {
+        c->bounce.active = true;
+        c->bounce.size = (u8)size;
+        c->bounce.place = p;
+    }
+    return 0;
+}
+
+/* An operand over a page end, or in a page that is watched, which is loaded and stored in parts. A device is not waited for alone. */
+static void be_alone_for(struct interp *c, const struct cell *i, u64 lin, unsigned size)
+{
+    struct tlb_entry scratch;
+    u64 last = linear_after(c, lin, size - 1) & PAGE_MASK;
+
+    be_alone(c);
+    if (!ram_at(c, translate(c, i, current_rights(c), lin, MEM_WRITE, &scratch)->phys & PAGE_MASK) ||
+        !ram_at(c, translate(c, i, current_rights(c), last, MEM_WRITE, &scratch)->phys & PAGE_MASK))
+        interp_no_longer_alone(c);
+}
+
 void *interp_rmw_slow(struct interp *c, const struct cell *i, u64 lin, unsigned size)
 {
     struct tlb_entry scratch;
@@ -906,10 +987,22 @@ void *interp_rmw_slow(struct interp *c, const struct cell *i, u64 lin, unsigned 
     if (((lin ^ (lin + size - 1)) & PAGE_MASK) == 0) {
         const struct tlb_entry *e = translate(c, i, current_rights(c), lin, MEM_WRITE, &scratch);
 
+        u8 *place;
+
         if (!(e->tag_write & ~PAGE_MASK))
             return (void *)(uintptr_t)(lin + e->addend);
+        place = marked_place(c, (e->phys & PAGE_MASK) | (lin & ~PAGE_MASK));
+        if (place) {
+            c->bounce.active = true;
+            c->bounce.size = (u8)size;
+            c->bounce.place = place;
+            return place;
+        }
     }
+    if (is_locked(i))
+        be_alone_for(c, i, lin, size);
     load_any(c, i, current_rights(c), lin, c->bounce.data, size);
+    c->bounce.place = NULL;
     c->bounce.active = true;
     c->bounce.size = (u8)size;
     c->bounce.lin = lin;
@@ -919,7 +1012,11 @@ void *interp_rmw_slow(struct interp *c, const struct cell *i, u64 lin, unsigned 
 void interp_rmw_finish(struct interp *c, const struct cell *i)
 {
     c->bounce.active = false;
-    store_any(c, i, current_rights(c), c->bounce.lin, c->bounce.data, c->bounce.size);
+    if (c->bounce.place)
+        place_written(c, c->bounce.place, c->bounce.size);
+    else
+        store_any(c, i, current_rights(c), c->bounce.lin, c->bounce.data, c->bounce.size);
+    interp_no_longer_alone(c);
 }
 
 /* Tables may begin so high that their end is at the bottom of the 4 GiB of legacy modes. */

@@ -142,6 +142,10 @@ static ALWAYS_INLINE void store_bytes(struct interp *c, const struct cell *i, u6
  */
 void *interp_rmw_slow(struct interp *c, const struct cell *i, u64 lin, unsigned size);
 void interp_rmw_finish(struct interp *c, const struct cell *i);
+/* Have all other vCPUs stand still until then: for `size` bytes at `p`, which is what rmw_begin gave. */
+u64 interp_rmw_alone(struct interp *c, const struct cell *i, void *p, unsigned size);
+/* A fault ends that. */
+void interp_no_longer_alone(struct interp *c);
 
 static ALWAYS_INLINE void *rmw_begin(struct interp *c, const struct cell *i, u64 lin, unsigned size)
 {
@@ -155,15 +159,20 @@ static ALWAYS_INLINE void *rmw_begin(struct interp *c, const struct cell *i, u64
 /*
  * Whether a locked operation on the operand at `p` may be a host atomic. One that crosses a cache line is a split lock on the
  * host too, which stops the whole host for a while, and ends the program where the kernel is told to forbid them
- * (split_lock_detect=fatal). As vCPUs run in turn on one thread, plain accesses are atomic among them as well.
+ * (split_lock_detect=fatal). So we do what a bus lock does, by ourselves: all other vCPUs stand still, and plain accesses
+ * will do.
  */
-static ALWAYS_INLINE bool in_cache_line(const void *p, unsigned size)
+static ALWAYS_INLINE bool rmw_locked(struct interp *c, const struct cell *i, void *p, unsigned size)
 {
-    return likely(((uintptr_t)p & 63) + size <= 64);
+    if (likely(((uintptr_t)p & 63) + size <= 64))
+        return true;
+    KEEP_CALL(interp_rmw_alone, c, i, (uintptr_t)p, size, 0);
+    return false;
 }
-static ALWAYS_INLINE bool rmw_atomic(const struct cell *i, const void *p, unsigned size)
+/* The same for an instruction that is locked by its prefix alone. */
+static ALWAYS_INLINE bool rmw_atomic(struct interp *c, const struct cell *i, void *p, unsigned size)
 {
-    return unlikely(i->flags & CELL_LOCK) && in_cache_line(p, size);
+    return unlikely(i->flags & CELL_LOCK) && rmw_locked(c, i, p, size);
 }
 
 static ALWAYS_INLINE void rmw_end(struct interp *c, const struct cell *i)

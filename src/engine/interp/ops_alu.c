@@ -21,22 +21,22 @@
         *flags = (u16)f;                                                                                     \
         return a;                                                                                            \
     }                                                                                                        \
-    static ALWAYS_INLINE void name##_memory##bits(u16 *flags, const struct cell *i, u##bits##_unaligned *p,  \
-                                                  u##bits b)                                                 \
+    static ALWAYS_INLINE void name##_memory##bits(struct interp *c, const struct cell *i,                    \
+                                                  u##bits##_unaligned *p, u##bits b)                         \
     {                                                                                                        \
         u32 f;                                                                                               \
                                                                                                              \
-        if (rmw_atomic(i, p, bits / 8))                                                                      \
+        if (rmw_atomic(c, i, p, bits / 8))                                                                   \
             asm volatile(carry "lock " #name SUFFIX_##bits " %[b], %[a]\n\t" ASM_GET_FLAGS                   \
                          : [a] "+m"(*p), "=&a"(f)                                                            \
-                         : [b] "r"(b), [f] "r"((u32)*flags)                                                  \
+                         : [b] "r"(b), [f] "r"((u32)c->flags)                                                \
                          : "cc", "memory");                                                                  \
         else                                                                                                 \
             asm volatile(carry #name SUFFIX_##bits " %[b], %[a]\n\t" ASM_GET_FLAGS                           \
                          : [a] "+m"(*p), "=&a"(f)                                                            \
-                         : [b] "r"(b), [f] "r"((u32)*flags)                                                  \
+                         : [b] "r"(b), [f] "r"((u32)c->flags)                                                \
                          : "cc", "memory");                                                                  \
-        *flags = (u16)f;                                                                                     \
+        c->flags = (u16)f;                                                                                   \
     }                                                                                                        \
     HANDLER(name##_er_gr##bits)                                                                              \
     {                                                                                                        \
@@ -64,7 +64,7 @@
     {                                                                                                        \
         u64 lin = interp_ea(s, c, i, bits / 8, MEM_WRITE);                                                   \
                                                                                                              \
-        name##_memory##bits(&c->flags, i, rmw_begin(c, i, lin, bits / 8), get##bits(s, i->reg));             \
+        name##_memory##bits(c, i, rmw_begin(c, i, lin, bits / 8), get##bits(s, i->reg));                     \
         rmw_end(c, i);                                                                                       \
         NEXT;                                                                                                \
     }                                                                                                        \
@@ -72,7 +72,7 @@
     {                                                                                                        \
         u64 lin = interp_ea(s, c, i, bits / 8, MEM_WRITE);                                                   \
                                                                                                              \
-        name##_memory##bits(&c->flags, i, rmw_begin(c, i, lin, bits / 8), (u##bits)(i64)i->imm);             \
+        name##_memory##bits(c, i, rmw_begin(c, i, lin, bits / 8), (u##bits)(i64)i->imm);                     \
         rmw_end(c, i);                                                                                       \
         NEXT;                                                                                                \
     }
@@ -169,7 +169,7 @@ FOR_ALL(DEFINE_COMPARE_GR, cmp)
         u##bits##_unaligned *p = rmw_begin(c, i, interp_ea(s, c, i, bits / 8, MEM_WRITE), bits / 8);         \
         u32 f;                                                                                               \
                                                                                                              \
-        if (rmw_atomic(i, p, bits / 8))                                                                      \
+        if (rmw_atomic(c, i, p, bits / 8))                                                                   \
             asm volatile(carry "lock " #name SUFFIX_##bits " %[a]\n\t" ASM_GET_FLAGS                         \
                          : [a] "+m"(*p), "=&a"(f)                                                            \
                          : [f] "r"((u32)c->flags)                                                            \
@@ -197,7 +197,7 @@ FOR_ALL(DEFINE_UNARY, neg, "")
     {                                                                                                        \
         u##bits##_unaligned *p = rmw_begin(c, i, interp_ea(s, c, i, bits / 8, MEM_WRITE), bits / 8);         \
                                                                                                              \
-        if (rmw_atomic(i, p, bits / 8))                                                                      \
+        if (rmw_atomic(c, i, p, bits / 8))                                                                   \
             asm volatile("lock not" SUFFIX_##bits " %0" : "+m"(*p) : : "memory");                            \
         else                                                                                                 \
             *p = (u##bits) ~*p;                                                                              \
@@ -447,7 +447,7 @@ DEFINE_MULX(64, u128)
         u##bits##_unaligned *p = rmw_begin(c, i, interp_ea(s, c, i, bits / 8, MEM_WRITE), bits / 8);         \
         u##bits b = get##bits(s, i->reg), old;                                                               \
                                                                                                              \
-        if (rmw_atomic(i, p, bits / 8)) {                                                                    \
+        if (rmw_atomic(c, i, p, bits / 8)) {                                                                 \
             old = __atomic_fetch_add((u##bits *)p, b, __ATOMIC_SEQ_CST);                                     \
         } else {                                                                                             \
             old = *p;                                                                                        \
@@ -475,7 +475,7 @@ DEFINE_MULX(64, u128)
         u##bits expected = get##bits(s, RAX), old = expected;                                                \
                                                                                                              \
         /* The destination gets a write cycle in either case (SDM 2): old value when not equal. */           \
-        if (rmw_atomic(i, p, bits / 8))                                                                      \
+        if (rmw_atomic(c, i, p, bits / 8))                                                                   \
             __atomic_compare_exchange_n((u##bits *)p, &old, get##bits(s, i->reg), false, __ATOMIC_SEQ_CST,   \
                                         __ATOMIC_SEQ_CST);                                                   \
         else if ((old = *p) == expected)                                                                     \
@@ -494,7 +494,7 @@ HANDLER(cmpxchg8b_em)
     u64 old = (u64)get32(s, RDX) << 32 | get32(s, RAX), value = (u64)get32(s, RCX) << 32 | get32(s, RBX);
     bool equal;
 
-    if (in_cache_line(p, 8)) /* C has no atomics for unaligned operands */
+    if (rmw_locked(c, i, p, 8)) /* C has no atomics for unaligned operands */
         asm volatile("lock cmpxchgq %[value], (%[p])"
                      : "+a"(old), "=@ccz"(equal)
                      : [p] "r"(p), [value] "r"(value)

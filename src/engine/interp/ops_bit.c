@@ -39,7 +39,7 @@
     {                                                                                                        \
         if (writes) {                                                                                        \
             u##bits##_unaligned *p = rmw_begin(c, i, lin, bits / 8);                                         \
-            bool lock = rmw_atomic(i, p, bits / 8);                                                          \
+            bool lock = rmw_atomic(c, i, p, bits / 8);                                                       \
             u##bits old = __atomic_load_n((u##bits *)p, __ATOMIC_RELAXED), v;                                \
             u16 f;                                                                                           \
                                                                                                              \

@@ -110,7 +110,7 @@ HANDLER(lea64) /* mostly of a plain 64-bit address */
         u##bits##_unaligned *p = rmw_begin(c, i, interp_ea(s, c, i, bits / 8, MEM_WRITE), bits / 8);         \
         u##bits old;                                                                                         \
                                                                                                              \
-        if (in_cache_line(p, bits / 8)) {                                                                    \
+        if (rmw_locked(c, i, p, bits / 8)) {                                                                 \
             old = __atomic_exchange_n((u##bits *)p, get##bits(s, i->reg), __ATOMIC_SEQ_CST);                 \
         } else {                                                                                             \
             old = *p;                                                                                        \
@@ -482,9 +482,13 @@ HANDLER(nop)
     NEXT;
 }
 
-HANDLER(pause) /* a spinning vCPU gives its turn away */
+/* A spinning vCPU gives its turn away. One on a thread of its own does so now and then, as what it waits for may run on another
+   processor of the host, or may not. */
+HANDLER(pause)
 {
-    if (c->vcpu->vm->nvcpus == 1)
+    enum { PAUSES = 32 };
+
+    if (c->vcpu->vm->nvcpus == 1 || (c->vcpu->inside && ++c->pauses % PAUSES))
         NEXT;
     c->yield = true;
     END_LEAVE;

@@ -389,6 +389,7 @@ static enum engine_exit run_loop(struct interp *c)
         /* A handler raised; interp_fault has set s->rip and accounted for what was retired before it. The fault counts as
            one instruction itself: a guest whose handler faults again for ever uses up its budget, and its time goes on. */
         unpatch(c);
+        interp_no_longer_alone(c);
         end_step(c);
         if (c->left > 0)
             c->left--;
@@ -413,6 +414,10 @@ static enum engine_exit run_loop(struct interp *c)
         if (unlikely(s->event_pending))
             finish_event(c);
         if (unlikely((vcpu_kicked(c->vcpu) & c->kick_mask) || s->nmi_pending || s->pending_debug)) {
+            if (vcpu_kicked(c->vcpu) & KICK_REQUEST) {
+                vcpu_give_way(c->vcpu);
+                block_serve_mail(c);
+            }
             interp_debug_collect(c);
             debug_trap(c);
             if (vcpu_kicked(c->vcpu) & KICK_EXIT)
