@@ -148,7 +148,7 @@ struct code_cache {
     u32 nlinks, max_links;
     u32 modes[JIT_MODES]; /* MODE_* words of blocks with translations */
     unsigned nmodes;
-    struct jit_page pages[1 << 13]; /* a hash table by both addresses; id 0: free */
+    struct jit_page pages[1 << 15]; /* a hash table by both addresses; id 0: free */
     unsigned npages;
     u32 last_page_id;
     struct {
