@@ -154,14 +154,16 @@ struct block {
     interp_fn
         *first_fn; /* handler of the first cell, which a tier (tier.h) may have put its own in front of */
     /* The tier's: */
-    const u8 *tier_code; /* its translation, NULL: none */
-    u32 tier_heat;       /* how often the tier saw the block before it did something about it */
-    u32 tier_links;      /* branches that were linked to the translation */
-    u32 tier_page[2];    /* of the translation's checks of the mapping, by page */
-    u8 tier_mode;        /* which of the tier's modes `mode` is */
-    bool tier_flags;     /* the translation begins by writing all flags */
-    u8 tier_crossed;     /* how often accesses that were checked together lay across a page end */
-    bool tier_apart;     /* accesses are checked one by one */
+    const u8 *tier_code;     /* its translation, NULL: none */
+    const u8 *tier_cold;     /* what is rarely executed of it */
+    struct block *tier_next; /* in a list of the tier's */
+    u32 tier_heat;           /* how often the tier saw the block before it did something about it */
+    u32 tier_links;          /* branches that were linked to the translation */
+    u32 tier_page[2];        /* of the translation's checks of the mapping, by page */
+    u8 tier_mode;            /* which of the tier's modes `mode` is */
+    bool tier_flags;         /* the translation begins by writing all flags */
+    u8 tier_crossed;         /* how often accesses that were checked together lay across a page end */
+    bool tier_apart;         /* accesses are checked one by one */
     struct cell cells[];
 };
 #define BLOCK_DEAD    0xffffffffu

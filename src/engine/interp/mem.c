@@ -401,9 +401,10 @@ static void tlb_open_write(struct interp *c, struct tlb_entry *e, u64 page, cons
         e->tag_write = page;
 }
 
-/* The entry for an access that was allowed; `scratch` when it must not stay cached. Raises #PF and canonical faults. */
-static struct tlb_entry *translate(struct interp *c, const struct cell *i, unsigned rights, u64 lin,
-                                   enum mem_access access, struct tlb_entry *scratch)
+/* The entry for an access that is allowed; `scratch` when it must not stay cached. NULL: it faults, as *fault says; of an
+   address that is not canonical fault->fault is not set. */
+static struct tlb_entry *try_translate(struct interp *c, unsigned rights, u64 lin, enum mem_access access,
+                                       struct tlb_entry *scratch, struct walk *fault)
 {
     struct tlb_entry *e = tlb_slot(c->tlbs[rights], lin);
     u64 page = lin & PAGE_MASK;
@@ -424,15 +425,13 @@ static struct tlb_entry *translate(struct interp *c, const struct cell *i, unsig
     }
     c->counters.tlb_misses++;
     if (s->cr0 & CR0_PG) {
+        fault->fault = false;
         if ((s->efer & EFER_LMA) && !interp_canonical(c, lin))
-            canonical_fault(c, i);
+            return NULL;
         walk_tables(c, lin, rights, access, &w);
         if (w.fault) {
-            u32 error = w.error | (access == MEM_WRITE ? PF_W : 0) | (rights == TLB_USER ? PF_U : 0);
-
-            if (access == MEM_EXEC && ((s->cr4 & CR4_SMEP) || ((s->cr4 & CR4_PAE) && (s->efer & EFER_NXE))))
-                error |= PF_I;
-            interp_page_fault(c, i, lin, error);
+            *fault = w;
+            return NULL;
         }
         if (w.large)
             tlb_note_large(c, lin);
@@ -464,6 +463,51 @@ static struct tlb_entry *translate(struct interp *c, const struct cell *i, unsig
         tlb_open_write(c, e, page, r, w.phys);
     }
     return e;
+}
+
+/* The same, raising #PF and canonical faults. */
+static struct tlb_entry *translate(struct interp *c, const struct cell *i, unsigned rights, u64 lin,
+                                   enum mem_access access, struct tlb_entry *scratch)
+{
+    const struct vcpu_state *s = c->state;
+    struct walk w;
+    struct tlb_entry *e = try_translate(c, rights, lin, access, scratch, &w);
+    u32 error;
+
+    if (likely(e))
+        return e;
+    if (!w.fault)
+        canonical_fault(c, i);
+    error = w.error | (access == MEM_WRITE ? PF_W : 0) | (rights == TLB_USER ? PF_U : 0);
+    if (access == MEM_EXEC && ((s->cr4 & CR4_SMEP) || ((s->cr4 & CR4_PAE) && (s->efer & EFER_NXE))))
+        error |= PF_I;
+    interp_page_fault(c, i, lin, error);
+}
+
+bool interp_try_access(struct interp *c, u64 lin, bool write)
+{
+    struct tlb_entry scratch;
+    struct walk w;
+
+    return try_translate(c, current_rights(c), lin, write ? MEM_WRITE : MEM_READ, &scratch, &w);
+}
+
+u8 *interp_known_exec(struct interp *c, u64 lin)
+{
+    const struct tlb_entry *e = tlb_slot(c->tlbs[c->cpl == 3 ? TLB_USER : TLB_SUPER], lin);
+
+    return e->tag_read == (lin & PAGE_MASK) && e->phys & TLB_PHYS_EXEC ? (u8 *)(uintptr_t)(lin + e->addend)
+                                                                       : NULL;
+}
+
+u8 *interp_try_exec(struct interp *c, u64 lin)
+{
+    struct tlb_entry scratch;
+    struct walk w;
+    const struct tlb_entry *e =
+        try_translate(c, c->cpl == 3 ? TLB_USER : TLB_SUPER, lin, MEM_EXEC, &scratch, &w);
+
+    return e && e->tag_read == (lin & PAGE_MASK) ? (u8 *)(uintptr_t)(lin + e->addend) : NULL;
 }
 
 u64 interp_translate_exec(struct interp *c, const struct cell *i, u64 lin)

@@ -221,6 +221,13 @@ u64 interp_translate_read(struct interp *c, const struct cell *i, u64 lin);
 /* Make the spaces, all empty. */
 MUST_CHECK int interp_tlb_init(struct interp *c, struct error *err);
 /* Forget everything. */
+/* Have the page of an access that is about to be made in the TLB, if it is allowed; true if it is. Raises nothing. */
+bool interp_try_access(struct interp *c, u64 lin, bool write);
+/* The same for an instruction fetch: where the byte is in the host, or NULL, also when it is not in ordinary memory. */
+u8 *interp_try_exec(struct interp *c, u64 lin);
+/* The same as far as the TLB has it: no walk, which would leave marks in the page tables. */
+u8 *interp_known_exec(struct interp *c, u64 lin);
+
 void interp_tlb_flush(struct interp *c);
 /* Of the current address space, all that is not global. */
 void interp_tlb_drop_local(struct interp *c);

@@ -88,7 +88,7 @@ static void linear_address(struct translation *t, const struct address *a)
         e_alu(e, true, ALU_ADD, JIT_T0, op_gs(offsetof(struct jit_vcpu, interp.seg_base) + a->seg * 8));
 }
 
-static size_t tlb_of(const struct translation *t, bool write)
+size_t jit_tlb_of(const struct translation *t, bool write)
 {
     u32 mode = t->b->mode;
     unsigned rights = mode & MODE_USER ? TLB_USER : mode & MODE_AC ? TLB_SUPER_AC : TLB_SUPER;
@@ -96,11 +96,12 @@ static size_t tlb_of(const struct translation *t, bool write)
     return offsetof(struct jit_vcpu, tlb) + (rights * 2 + write) * sizeof(struct jit_tlb);
 }
 
-/* The delta of the page of the linear address in RAX to R15, for `size` bytes in it. RAX is clobbered. */
-static void look_up(struct translation *t, unsigned size, bool write, bool apart)
+/* The delta of the page of the linear address in RAX to R15, for `size` bytes in it that are read or written (`write`), maybe
+   later (`writes`: by this instruction). RAX is clobbered. */
+static void look_up(struct translation *t, unsigned size, bool write, bool writes, bool apart)
 {
     struct emit *e = &t->e;
-    size_t tlb = tlb_of(t, write);
+    size_t tlb = jit_tlb_of(t, write);
     u8 *place;
 
     if (t->j->code->bmi2) {
@@ -116,14 +117,14 @@ static void look_up(struct translation *t, unsigned size, bool write, bool apart
     place = e_jcc(e, CC_A);
     e_mov(e, JIT_T1, op_gs_index(JIT_T1, 3, tlb + offsetof(struct jit_tlb, delta)));
     jit_add_fix(t, write ? FIX_WRITE : FIX_READ, place,
-                (struct fix){.size = (u16)size, .apart = apart, .resume = e->p});
+                (struct fix){.size = (u16)size, .writes = writes, .apart = apart, .resume = e->p});
 }
 
 /* The same for an address that is known; RAX is its page. */
 static void look_up_constant(struct translation *t, u64 lin, unsigned size, bool write)
 {
     struct emit *e = &t->e;
-    size_t tlb = tlb_of(t, write), slot = jit_page_slot(lin) * 8;
+    size_t tlb = jit_tlb_of(t, write), slot = jit_page_slot(lin) * 8;
     u64 page = lin & PAGE_MASK;
     u8 *place;
 
@@ -137,6 +138,7 @@ static void look_up_constant(struct translation *t, u64 lin, unsigned size, bool
     e_mov(e, JIT_T1, op_gs(tlb + offsetof(struct jit_tlb, delta) + slot));
     jit_add_fix(t, write ? FIX_WRITE : FIX_READ, place,
                 (struct fix){.size = (u16)size,
+                             .writes = write,
                              .apart = true,
                              .fixed = true,
                              .offset = (u16)(lin - page),
@@ -264,7 +266,7 @@ static struct operand based_operand(struct translation *t, unsigned base, i32 di
         t->held.shift[base] = 0;
     s = look_ahead(t, base, disp, size, write);
     linear_address(t, &(struct address){(u8)base, X86_NO_REG, 0, SEG_DS, s.lo - t->held.shift[base]});
-    look_up(t, (unsigned)(s.hi - s.lo), s.write, !s.shared);
+    look_up(t, (unsigned)(s.hi - s.lo), s.write, write, !s.shared);
     if (s.shared) {
         unsigned n = t->held.next_checked;
 
@@ -322,7 +324,7 @@ static struct operand memory_operand(struct translation *t, unsigned size, bool 
     }
     if (!checks)
         linear_address(t, &a);
-    look_up(t, size, write, true);
+    look_up(t, size, write, write, true);
     linear_address(t, &a);
     if (rax)
         return op_index(JIT_T0, JIT_T1, 0, 0);
@@ -362,7 +364,7 @@ struct operand jit_place(struct translation *t, unsigned size, bool write, enum 
 {
     check_place(t, size, check);
     e_store(&t->e, VCPU(scratch), JIT_T0);
-    look_up(t, size, write, true);
+    look_up(t, size, write, write, true);
     e_alu(&t->e, true, ALU_ADD, JIT_T1, VCPU(scratch));
     return op_mem(JIT_T1, 0);
 }

@@ -216,23 +216,26 @@ bool jit_call(struct translation *t)
     return true;
 }
 
-/* RAX: a RIP. To R15: its number in the table of targets; the cell does it when it is not there. Flags are clobbered. */
+/* RAX: a RIP. To R15: its number in the table of targets; the cell does it when it is not to be had there. Flags are
+   clobbered. */
 static void find_target(struct translation *t)
 {
     struct emit *e = &t->e;
+    u8 *again = e->p, *place;
 
     if (t->j->code->bmi2) {
         emit_vex(e, 3, 3, true, false, 0, 0xf0, JIT_T1, op_reg(JIT_T0)); /* RORX */
-        emit8(e, 12);
+        emit8(e, JIT_TARGET_BITS);
     } else {
         e_mov_rr(e, JIT_T1, JIT_T0);
-        e_shr_imm(e, true, JIT_T1, 12);
+        e_shr_imm(e, true, JIT_T1, JIT_TARGET_BITS);
     }
     e_alu(e, false, ALU_XOR, JIT_T1, op_reg(JIT_T0));
     e_alu_imm(e, false, ALU_AND, op_reg(JIT_T1), JIT_TARGETS - 1);
     e_alu(e, true, ALU_CMP, JIT_T0,
           op_gs_index(JIT_T1, 3, offsetof(struct jit_vcpu, target_rip[t->b->tier_mode])));
-    jit_add_fix(t, FIX_BAIL, e_jcc(e, CC_NE), (struct fix){.exit = JIT_EXIT_TARGET});
+    place = e_jcc(e, CC_NE);
+    jit_add_fix(t, FIX_TARGET, place, (struct fix){.resume = again});
 }
 static struct operand target_code(const struct translation *t)
 {

@@ -206,6 +206,13 @@ static inline void e_mov_imm(struct emit *e, unsigned to, u64 v)
         emit64(e, v);
     }
 }
+/* Always of the same length. */
+static inline void e_mov_imm64(struct emit *e, unsigned to, u64 v)
+{
+    emit8(e, 0x48 | (to >= 8));
+    emit8(e, 0xb8 | (to & 7));
+    emit64(e, v);
+}
 static inline void e_lea(struct emit *e, bool w, unsigned to, struct operand address)
 {
     emit_op(e, w, 0x8d, to, address);

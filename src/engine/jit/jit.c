@@ -64,22 +64,106 @@ static void tlb_protected(struct interp *c, u64 host)
 
 /* ---- blocks ---- */
 
+static void note_target(struct jit_vcpu *j, const struct block *b)
+{
+    unsigned slot = jit_target_slot(b->rip);
+
+    j->target_rip[b->tier_mode][slot] = b->rip;
+    j->target_code[b->tier_mode][slot] = b->tier_code + j->code->layout.checked;
+}
+
+/* The block's pages are mapped where they were. */
+static void note_pages(struct jit_vcpu *j, const struct block *b)
+{
+    bool user = b->mode & MODE_USER;
+
+    for (unsigned n = 0; n < (b->page2 == BLOCK_NO_PAGE ? 1 : 2); n++) {
+        u64 page = b->rip + n * PAGE_SIZE;
+
+        j->page_id[user][jit_page_slot(page)] = b->tier_page[n];
+        j->low_supervisor |= !user && !(page >> 63);
+    }
+}
+
 /* The block is the one for its RIP and mode, by the loop or a link: remember what leads to its translation. */
 static void enter(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
     struct jit_vcpu *j = jit_of(c);
     const struct block *b = c->block;
-    unsigned slot = jit_target_slot(b->rip);
 
     j->stats.enters++;
-    jit_remember_page(j, b, 0);
-    if (b->page2 != BLOCK_NO_PAGE)
-        jit_remember_page(j, b, 1);
-    if (!b->cut) {
-        j->target_rip[b->tier_mode][slot] = b->rip;
-        j->target_code[b->tier_mode][slot] = b->tier_code + j->code->layout.checked;
-    }
+    note_pages(j, b);
+    if (!b->cut)
+        note_target(j, b);
     TAIL((interp_fn *)(uintptr_t)j->code->stub.enter)(s, c, i);
+}
+
+static bool mapped(struct interp *c, u64 lin, u64 page)
+{
+    return ((u64)(uintptr_t)interp_try_exec(c, lin) & PAGE_MASK) == page;
+}
+
+bool jit_check_page(struct jit_vcpu *j, const struct block *b)
+{
+    struct interp *c = &j->interp;
+
+    /* The walk leaves marks in the page tables, so the block has to be what comes next. */
+    if (__atomic_load_n(c->kick, __ATOMIC_RELAXED) & c->kick_mask || b->ncells > c->left)
+        return false;
+    if (!mapped(c, b->rip, b->page) ||
+        (b->page2 != BLOCK_NO_PAGE && !mapped(c, (b->rip & PAGE_MASK) + PAGE_SIZE, b->page2)))
+        return false;
+    note_pages(j, b);
+    return true;
+}
+
+/* The translation of a block for this RIP and mode, whatever page it was made from: where it is entered tells. */
+static struct block *translated_at(struct jit_vcpu *j, u64 rip)
+{
+    struct block **at = &j->code->by_rip[jit_rip_hash(rip)], *b;
+
+    while ((b = *at)) {
+        if (!b->tier_code)
+            *at = b->tier_next; /* it has died */
+        else if (b->rip == rip && b->mode == j->interp.mode && !b->cut)
+            return b;
+        else
+            at = &b->tier_next;
+    }
+    return NULL;
+}
+
+/* The block for this RIP, as far as the jump table or the TLB knows; others may be in other address spaces. */
+static struct block *known_at(struct jit_vcpu *j, u32 mode, u64 rip)
+{
+    struct interp *c = &j->interp;
+    const struct jump_entry *jump = jump_slot(c, rip);
+    struct block *b;
+
+    if (mode != c->mode)
+        return NULL;
+    if (jump->rip == rip && jump->generation == c->generation[rip >> 63] && jump->block->mode == mode)
+        return jump->block;
+    b = translated_at(j, rip);
+    return b && ((u64)(uintptr_t)interp_known_exec(c, rip) & PAGE_MASK) == b->page ? b : NULL;
+}
+
+bool jit_find_target(struct jit_vcpu *j, u64 rip)
+{
+    const struct block *b = translated_at(j, rip);
+
+    if (b)
+        note_target(j, b);
+    return b;
+}
+
+bool jit_walk(struct jit_vcpu *j, u64 lin, u64 size_and_flags)
+{
+    u64 size = size_and_flags & (JIT_WALK_WRITES - 1);
+
+    /* Another page is none of this access's business yet, nor is a device's. */
+    return !((lin ^ (lin + size - 1)) & PAGE_MASK) &&
+           interp_try_access(&j->interp, lin, size_and_flags & JIT_WALK_WRITES);
 }
 
 static void count(struct vcpu_state *s, struct interp *c, const struct cell *i)
@@ -136,7 +220,7 @@ static const u8 *entry_of(const struct code_cache *code, const struct block *b, 
     const struct jit_layout *l = &code->layout;
 
     switch (entry) {
-    case ENTRY_FLAGS: return b->tier_code + (b->tier_flags ? l->body + 2 : l->flags);
+    case ENTRY_FLAGS: return b->tier_flags ? b->tier_code + l->body + FLAGS_ENTRY : b->tier_cold + l->flags;
     case ENTRY_CHECKED: return b->tier_code + l->checked;
     case ENTRY_POLL: return b->tier_code + l->poll;
     case ENTRY_BODY: break;
@@ -174,16 +258,19 @@ const void *jit_unlinked(struct jit_vcpu *j, struct block *b, u64 exit)
     u64 rip = which ? b->rip + b->nbytes : (u64)last->disp;
     bool same_page = ((rip ^ b->rip) & PAGE_MASK) == 0;
     struct block *to = same_page ? b->link[which] : NULL;
-    const struct jump_entry *jump = jump_slot(c, rip);
 
-    if (!to && jump->rip == rip && jump->generation == c->generation[rip >> 63] &&
-        jump->block->mode == b->mode && (!same_page || jump->block->page == b->page))
-        to = jump->block;
+    if (!to)
+        to = known_at(j, b->mode, rip);
+    if (to && same_page && to->page != b->page)
+        to = NULL;
     if (to && to->tier_code && to->mode != BLOCK_DEAD) {
         j->stats.links++;
         link_exit(j->code, (u8 *)(uintptr_t)(exit >> 3), to, entry);
         return entry_of(j->code, to, entry == ENTRY_FLAGS ? ENTRY_BODY : entry);
     }
+    to = b->mode == c->mode ? translated_at(j, rip) : NULL;
+    if (to)
+        return entry_of(j->code, to, ENTRY_CHECKED);
     j->stats.exits[JIT_EXIT_UNLINKED]++;
     c->state->rip = rip;
     c->block = b;
@@ -192,27 +279,24 @@ const void *jit_unlinked(struct jit_vcpu *j, struct block *b, u64 exit)
     return NULL;
 }
 
-static void jump_short(struct code_cache *code, const u8 *from, const u8 *to)
+/* Nobody is executing the bytes that it overwrites. */
+static void jump_over(struct code_cache *code, const u8 *entry, const u8 *to)
 {
-    u8 jump[2] = {0xeb, (u8)(to - (from + 2))};
-    u16 both;
+    struct emit e = {code_rw(code, entry), code_rw(code, entry) + FLAGS_ENTRY, false};
 
-    memcpy(&both, jump, 2);
-    __atomic_store_n((u16 *)(void *)code_rw(code, from), both, __ATOMIC_RELEASE);
+    e_target(&e, e_jmp(&e), code_rw(code, to));
 }
 
 /* Its entries become jumps to the code that leaves to the loop, and what was linked to it looks for another target. */
 static void close_entries(struct code_cache *code, struct block *b)
 {
     const struct jit_layout *l = &code->layout;
-    const u8 *start = b->tier_code;
+    const u8 *leave = b->tier_cold + l->leave, *leave_flags = b->tier_cold + l->leave_flags;
 
-    jump_short(code, start + l->flags, start + l->leave_flags);
-    jump_short(code, start + l->checked, start + l->leave);
-    jump_short(code, start + l->poll, start + l->leave);
-    jump_short(code, start + l->body, start + l->leave);
-    if (b->tier_flags)
-        jump_short(code, start + l->body + 2, start + l->leave_flags);
+    jump_over(code, b->tier_code + l->checked, leave);
+    jump_over(code, b->tier_code + l->poll, leave);
+    jump_over(code, b->tier_code + l->body, leave);
+    jump_over(code, entry_of(code, b, ENTRY_FLAGS), leave_flags);
     for (u32 n = b->tier_links; n; n = code->links[n].next)
         e_target(&(struct emit){0}, code_rw(code, code->links[n].site),
                  code_rw(code, code->links[n].unlinked));
@@ -237,11 +321,13 @@ void jit_discard(struct jit_vcpu *j, struct block *b)
 static void forget_code(struct code_cache *code)
 {
     code->used = code->stubs_end;
+    code->cold_used = code->size / 2;
     code->full = false;
     code->nlinks = 1;
     code->nmodes = 0;
     code->npages = 0;
     memset(code->pages, 0, sizeof(code->pages));
+    memset(code->by_rip, 0, sizeof(code->by_rip));
 }
 
 static void forget_targets(struct jit_vcpu *j)

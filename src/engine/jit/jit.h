@@ -50,7 +50,7 @@ struct jit_tlb {
 };
 
 /* Where indirect branches go: RIP to the `checked` entry of a translation, in a table for each mode that blocks have. */
-enum { JIT_TARGETS = 1 << 12, JIT_MODES = 8 };
+enum { JIT_TARGET_BITS = 14, JIT_TARGETS = 1 << JIT_TARGET_BITS, JIT_MODES = 8 };
 
 /* A branch into a translation that was linked to it. */
 struct jit_link {
@@ -66,20 +66,24 @@ struct jit_page {
 };
 
 /*
- * A translation begins with its entries, each for another way in. Offsets from the translation's start, the same for all.
+ * A translation begins with its entries, each for another way in. Offsets from its start, the same for all translations:
  *
- *     flags    the guest's flags are in the host's alone; stores them (of a block that begins by writing them all: the place
- *              after `body`, and nothing is stored)
  *     checked  from anywhere: is the page that the code was translated from still mapped here?
  *     poll     from the same page: has somebody kicked, and does the budget (if instructions are counted) cover the block?
  *     body     from the same page, forward. Every way round a loop leads through another entry. Of an instruction that lies
  *              in two pages it begins with a check of the second.
  *
- * Dead translations have jumps over their entries, to `leave_flags` and `leave`.
+ * and from the start of its cold part, which lies in another place so that what is executed lies together:
+ *
+ *     flags    as body, with the guest's flags in the host's alone: stores them. Of a block that begins by writing them all,
+ *              it is the place FLAGS_ENTRY behind body, and nothing is stored
+ *     leave_flags, leave   to the loop. Jumps to them stand over the entries of a dead translation.
  */
 struct jit_layout {
-    u8 flags, leave_flags, leave, checked, poll, body;
+    u8 checked, poll, body;       /* hot */
+    u8 flags, leave_flags, leave; /* cold */
 };
+enum { FLAGS_ENTRY = 5 }; /* room for a jump */
 
 struct code_cache;
 struct jit_form;
@@ -90,6 +94,8 @@ struct jit_vcpu {
     u64 guest_r9_r11[3];
     u64 scratch;
     bool crossed;                     /* the last refill was refused because the access crosses a page */
+    u64 walk_lin;                     /* of the refill that found nothing */
+    _Alignas(32) u8 vectors[16][32];  /* what stub.walk puts aside */
     u64 checked[4];                   /* deltas of pages that a block has checked (address.c) */
     struct jit_tlb tlb[TLB_COUNT][2]; /* by rights, as interp.tlbs; for loads, for stores */
     u32 page_id
@@ -118,18 +124,13 @@ static inline unsigned jit_page_slot(u64 lin)
 {
     return lin >> PAGE_SHIFT & 255;
 }
-/* Page `n` of block `b` is mapped where it was. */
-static inline void jit_remember_page(struct jit_vcpu *j, const struct block *b, unsigned n)
+static inline unsigned jit_rip_hash(u64 rip)
 {
-    u64 page = b->rip + n * PAGE_SIZE;
-    bool user = b->mode & MODE_USER;
-
-    j->page_id[user][jit_page_slot(page)] = b->tier_page[n];
-    j->low_supervisor |= !user && !(page >> 63);
+    return (unsigned)(rip * 0x9e3779b97f4a7c15ull >> 49);
 }
 static inline unsigned jit_target_slot(u64 rip)
 {
-    return (rip ^ rip >> 12) & (JIT_TARGETS - 1);
+    return (rip ^ rip >> JIT_TARGET_BITS) & (JIT_TARGETS - 1);
 }
 
 /* ---- code.c ---- */
@@ -137,23 +138,25 @@ static inline unsigned jit_target_slot(u64 rip)
 /* The code memory of a vCPU. Written through `rw`, executed at `rx`; the same memory. */
 struct code_cache {
     u8 *rw, *rx;
-    size_t size, used, stubs_end;
-    bool full;              /* a translation did not fit any more: the loop shall drop all blocks */
-    bool counts;            /* translations count their instructions and keep to the budget */
-    bool bmi2;              /* the host has RORX */
-    struct jit_form *forms; /* of every row */
-    struct perf_map *perf;  /* NULL without --jit-perf-map */
+    size_t size, used, stubs_end; /* the first half */
+    size_t cold_used;             /* the second: what is rarely executed */
+    bool full;                    /* a translation did not fit any more: the loop shall drop all blocks */
+    bool counts;                  /* translations count their instructions and keep to the budget */
+    bool bmi2;                    /* the host has RORX */
+    struct jit_form *forms;       /* of every row */
+    struct perf_map *perf;        /* NULL without --jit-perf-map */
     struct jit_layout layout;
     struct jit_link *links; /* links[0] is not used */
     u32 nlinks, max_links;
     u32 modes[JIT_MODES]; /* MODE_* words of blocks with translations */
     unsigned nmodes;
+    struct block *by_rip[1 << 15];  /* blocks with translations, hashed */
     struct jit_page pages[1 << 15]; /* a hash table by both addresses; id 0: free */
     unsigned npages;
     u32 last_page_id;
     struct {
-        void *enter, *bail, *bail_first, *leave, *leave_page, *call, *refill_read, *refill_write, *missed,
-            *unlinked, *check_page;
+        void *enter, *bail, *bail_first, *leave, *leave_page, *call, *refill_read, *refill_write, *walk[3],
+            *missed, *unlinked, *check_page, *find_target;
     } stub; /* executable addresses (stubs.c) */
 };
 struct code_cache *code_cache_new(size_t size, struct error *err);
@@ -169,9 +172,10 @@ void jit_make_stubs(struct code_cache *code);
 enum { JIT_BAIL_EXIT_SHIFT = 16 };
 
 struct emit;
-/* The entries of a translation of `b` up to its body. Returns the place of the jump to where stub.check_page is called. */
-u8 *jit_emit_entries(struct emit *e, const struct code_cache *code, const struct block *b,
-                     struct jit_layout *layout);
+/* The entries of a translation of `b` up to its body, and the start of its cold part. Returns the place of the jump to where
+   stub.check_page is called. */
+u8 *jit_emit_entries(struct emit *e, struct emit *cold, const struct code_cache *code, const struct block *b,
+                     bool flags_first, struct jit_layout *layout);
 /* Is page `n` of `b` (of two) mapped where it was? Flags are clobbered; returns as jit_emit_entries. */
 u8 *jit_emit_page_check(struct emit *e, const struct block *b, unsigned n);
 /* Save the host's flags in interp.flags; RAX is clobbered, they are not. */
@@ -256,9 +260,6 @@ struct jit_place jit_refill_read(struct jit_vcpu *j, u64 lin, u64 size);
 struct jit_place jit_refill_write(struct jit_vcpu *j, u64 lin, u64 size);
 /* A check of `b` for several accesses has failed. When that happens often because they cross a page, translate it anew. */
 void jit_missed(struct jit_vcpu *j, struct block *b);
-/* Whether the pages of block `b` are mapped where it was translated for, as far as the interpreter's TLB or jump table knows. */
-bool jit_check_page(struct jit_vcpu *j, const struct block *b);
-
 /* ---- perf.c ---- */
 
 /* Lines for perf of what host code belongs to which guest code, in /tmp/perf-PID.map. NULL with `err`. */
@@ -277,6 +278,14 @@ enum jit_entry { ENTRY_FLAGS, ENTRY_CHECKED, ENTRY_POLL, ENTRY_BODY };
 /* A branch out of `b` has no target yet. If there is one now, link it (its site is that of `exit`) and return where to go on,
    with flags saved. NULL: return to the loop, the state says where. */
 const void *jit_unlinked(struct jit_vcpu *j, struct block *b, u64 exit);
+/* After a refill that found nothing: have the interpreter's TLB filled if the access is allowed. */
+enum jit_vectors { JIT_NO_VECTORS, JIT_VECTORS, JIT_WIDE_VECTORS }; /* what stub.walk shall put aside */
+enum { JIT_WALK_WRITES = 1 << 16 }; /* with the size: the instruction itself writes */
+bool jit_walk(struct jit_vcpu *j, u64 lin, u64 size_and_flags);
+/* Whether the pages of block `b`, which comes next, are mapped where it was translated for. */
+bool jit_check_page(struct jit_vcpu *j, const struct block *b);
+/* Have the translation for a RIP in the table of targets. False: there is none. */
+bool jit_find_target(struct jit_vcpu *j, u64 rip);
 /* Forget the translation of a block that lives on. */
 void jit_discard(struct jit_vcpu *j, struct block *b);
 /* The word that an exit is told by: its site, `which` as of block.link, and the entry. */

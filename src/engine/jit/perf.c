@@ -49,9 +49,20 @@ void perf_map_stubs(struct perf_map *map, const struct code_cache *code)
         const void *start;
     } stubs[] = {
 #define STUB(id) {#id, code->stub.id}
-        STUB(enter),      STUB(bail),     STUB(bail_first),  STUB(leave),
-        STUB(leave_page), STUB(call),     STUB(refill_read), STUB(refill_write),
-        STUB(missed),     STUB(unlinked), STUB(check_page),  {NULL, code->rx + code->stubs_end},
+        STUB(enter),
+        STUB(bail),
+        STUB(bail_first),
+        STUB(leave),
+        STUB(leave_page),
+        STUB(call),
+        STUB(refill_read),
+        STUB(refill_write),
+        {"walk", code->stub.walk[JIT_NO_VECTORS]},
+        STUB(missed),
+        STUB(unlinked),
+        STUB(check_page),
+        STUB(find_target),
+        {NULL, code->rx + code->stubs_end},
 #undef STUB
     };
 

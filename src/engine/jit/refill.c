@@ -23,6 +23,7 @@ static struct jit_place refill(struct jit_vcpu *j, u64 lin, u64 size, bool write
 
     j->crossed = ((lin + size - 1) & PAGE_MASK) != page;
     if (j->crossed || (write ? from->tag_write : from->tag_read) != page) {
+        j->walk_lin = lin;
         j->stats.misses[why_not(from, page, lin + size - 1, write)]++;
         return (struct jit_place){false, 0};
     }
@@ -50,29 +51,4 @@ void jit_missed(struct jit_vcpu *j, struct block *b)
         return;
     b->tier_apart = true;
     jit_discard(j, b);
-}
-
-static bool mapped(struct interp *c, u64 lin, u64 host)
-{
-    const struct tlb_entry *e = tlb_slot(c->tlbs[c->cpl == 3 ? TLB_USER : TLB_SUPER], lin);
-    u64 page = lin & PAGE_MASK;
-
-    return e->tag_read == page && (e->phys & TLB_PHYS_EXEC) && page + e->addend == host;
-}
-
-bool jit_check_page(struct jit_vcpu *j, const struct block *b)
-{
-    struct interp *c = &j->interp;
-    const struct jump_entry *jump = jump_slot(c, b->rip);
-    bool two = b->page2 != BLOCK_NO_PAGE,
-         cached = mapped(c, b->rip, b->page) && (!two || mapped(c, b->rip + PAGE_SIZE, b->page2));
-
-    /* Another page may have taken its slot of the TLB. */
-    if (!cached &&
-        (jump->block != b || jump->rip != b->rip || jump->generation != c->generation[b->rip >> 63]))
-        return false;
-    jit_remember_page(j, b, 0);
-    if (two)
-        jit_remember_page(j, b, 1);
-    return true;
 }

@@ -85,28 +85,25 @@ u8 *jit_emit_page_check(struct emit *e, const struct block *b, unsigned n)
     return e_jcc(e, CC_NE);
 }
 
-u8 *jit_emit_entries(struct emit *e, const struct code_cache *code, const struct block *b,
-                     struct jit_layout *layout)
+u8 *jit_emit_entries(struct emit *e, struct emit *cold, const struct code_cache *code, const struct block *b,
+                     bool flags_first, struct jit_layout *layout)
 {
-    u8 *start = e->p, *leave, *unmapped, *to_body;
+    static const u8 nop5[FLAGS_ENTRY] = {0x0f, 0x1f, 0x44, 0x00, 0x00};
+    u8 *start = e->p, *cold_start = cold->p, *leave, *unmapped, *to_body;
 
-#define AT(entry) (layout->entry = (u8)(e->p - start))
-    AT(flags);
-    jit_emit_save_flags(e);
-    emit8(e, 0xeb); /* JMP body */
-    to_body = e->p;
-    emit8(e, 0);
-    AT(leave_flags);
-    jit_emit_save_flags(e);
-    AT(leave);
-    leave = e->p;
-    emit8(e, 0x49); /* MOV R15, imm64: always of this length */
-    emit8(e, 0xbf);
-    emit64(e, (u64)(uintptr_t)b);
-    e_target(e, e_jmp(e), code_rw(code, code->stub.leave));
-    AT(checked);
+    layout->flags = 0;
+    jit_emit_save_flags(cold);
+    to_body = e_jmp(cold);
+    layout->leave_flags = (u8)(cold->p - cold_start);
+    jit_emit_save_flags(cold);
+    layout->leave = (u8)(cold->p - cold_start);
+    leave = cold->p;
+    e_mov_imm64(cold, JIT_T1, (u64)(uintptr_t)b);
+    e_target(cold, e_jmp(cold), code_rw(code, code->stub.leave));
+
+    layout->checked = 0;
     unmapped = jit_emit_page_check(e, b, 0);
-    AT(poll);
+    layout->poll = (u8)(e->p - start);
     if (code->counts) {
         emit_op(e, true, 0x81, ALU_CMP, INTERP(left));
         emit32(e, b->ncells);
@@ -116,10 +113,10 @@ u8 *jit_emit_entries(struct emit *e, const struct code_cache *code, const struct
     e_mov32(e, JIT_T0, op_mem(JIT_T0, 0));
     emit_op(e, false, 0x85, JIT_T0, INTERP(kick_mask));
     e_target(e, e_jcc(e, CC_NE), leave);
-    AT(body);
-#undef AT
-    if (!e->full)
-        *to_body = (u8)(e->p - (to_body + 1));
+    layout->body = (u8)(e->p - start);
+    e_target(cold, to_body, e->p);
+    if (flags_first)
+        emit_bytes(e, nop5, sizeof(nop5));
     return unmapped;
 }
 
@@ -249,6 +246,56 @@ static void make_refill(struct emit *e, const void *function)
     e_ret(e);
 }
 
+/* CALLed after a refill that found nothing, with a size (and JIT_WALK_WRITES) in RAX: ZF is clear if it is worth trying
+   again, and RAX is the linear address then. R15 is clobbered. Guest vectors in the host's registers, of 16 or 32 bytes, are
+   put aside. */
+static void move_vectors(struct emit *e, enum jit_vectors kind, bool store)
+{
+    const u8 opcode[] = {0x0f, store ? 0x11 : 0x10}; /* MOVUPS */
+
+    for (unsigned n = 0; n < 16 && kind != JIT_NO_VECTORS; n++)
+        if (kind == JIT_WIDE_VECTORS)
+            emit_vex(e, 1, 0, false, true, 0, opcode[1], n,
+                     op_gs(offsetof(struct jit_vcpu, vectors) + n * 32));
+        else
+            emit_modrm(e, NULL, 0, false, false, opcode, 2, n,
+                       op_gs(offsetof(struct jit_vcpu, vectors) + n * 32));
+}
+static void make_walk(struct emit *e, enum jit_vectors kind)
+{
+    static const u8 vzeroupper[] = {0xc5, 0xf8, 0x77};
+
+    push_caller_saved(e);
+    e_alu_imm(e, true, ALU_SUB, op_reg(H_RSP), 8);
+    move_vectors(e, kind, true);
+    if (kind == JIT_WIDE_VECTORS)
+        emit_bytes(e, vzeroupper, sizeof(vzeroupper));
+    e_mov(e, H_RDI, VCPU(self));
+    e_mov(e, H_RSI, VCPU(walk_lin));
+    e_mov_rr(e, H_RDX, JIT_T0);
+    call_c(e, (const void *)jit_walk);
+    move_vectors(e, kind, false);
+    e_alu_imm(e, true, ALU_ADD, op_reg(H_RSP), 8);
+    pop_caller_saved(e);
+    emit_op(e, false, 0x84, JIT_T0, op_reg(JIT_T0));
+    e_mov(e, JIT_T0, VCPU(walk_lin));
+    e_ret(e);
+}
+
+/* CALLed with a RIP in RAX, which is kept: ZF is clear if the table of targets has it now. R15 is clobbered. */
+static void make_find_target(struct emit *e)
+{
+    push_caller_saved(e);
+    e_push(e, JIT_T0);
+    e_mov(e, H_RDI, VCPU(self));
+    e_mov_rr(e, H_RSI, JIT_T0);
+    call_c(e, (const void *)jit_find_target);
+    emit_op(e, false, 0x84, JIT_T0, op_reg(JIT_T0));
+    e_pop(e, JIT_T0);
+    pop_caller_saved(e);
+    e_ret(e);
+}
+
 /* CALLed with a block in R15, one of whose checks has failed. RAX is clobbered. */
 static void make_missed(struct emit *e)
 {
@@ -300,12 +347,13 @@ static void make_check_page(struct emit *e, const struct code_cache *code)
 void jit_make_stubs(struct code_cache *code)
 {
     struct emit e = {code->rw, code->rw + code->size, false};
-    u8 room[256];
+    u8 room[2][256];
 
     code->stub.leave = code->rx; /* for the distances only */
     /* Entries have the same lengths wherever they lie. */
-    jit_emit_entries(&(struct emit){room, room + sizeof(room), false}, code, &(struct block){0},
-                     &code->layout);
+    jit_emit_entries(&(struct emit){room[0], room[0] + sizeof(room[0]), false},
+                     &(struct emit){room[1], room[1] + sizeof(room[1]), false}, code, &(struct block){0},
+                     false, &code->layout);
 #define STUB(name, make)                                                                                     \
     do {                                                                                                     \
         code->stub.name = code->rx + (e.p - code->rw);                                                       \
@@ -319,9 +367,12 @@ void jit_make_stubs(struct code_cache *code)
     STUB(call, make_call(&e));
     STUB(refill_read, make_refill(&e, (const void *)jit_refill_read));
     STUB(refill_write, make_refill(&e, (const void *)jit_refill_write));
+    for (unsigned n = JIT_NO_VECTORS; n <= JIT_WIDE_VECTORS; n++)
+        STUB(walk[n], make_walk(&e, n));
     STUB(missed, make_missed(&e));
     STUB(unlinked, make_unlinked(&e));
     STUB(check_page, make_check_page(&e, code));
+    STUB(find_target, make_find_target(&e));
 #undef STUB
     code->used = code->stubs_end = (size_t)(e.p - code->rw);
 }

@@ -22,6 +22,7 @@ void jit_add_fix(struct translation *t, enum fix_kind kind, u8 *place, struct fi
     }
     f.kind = (u8)kind;
     f.cell = (u8)t->cell;
+    f.vec = t->held.vec;
     f.vec_dirty = t->held.vec_dirty;
     f.vec_wide = t->held.vec_wide;
     f.place = place;
@@ -350,9 +351,15 @@ static u32 bail_code(unsigned cell, enum jit_exit why)
 static void emit_bail(struct translation *t, unsigned n, enum jit_exit why, u16 vec_dirty, u16 vec_wide)
 {
     const struct code_cache *code = t->j->code;
+    u8 **tail = &t->bail_tail[n != 0];
 
     jit_store_vectors(t, vec_dirty, vec_wide, vec_wide);
     e_mov_imm(&t->e, JIT_T0, bail_code(n, why));
+    if (*tail) {
+        e_target(&t->e, e_jmp(&t->e), *tail);
+        return;
+    }
+    *tail = t->e.p;
     e_mov_imm(&t->e, JIT_T1, (u64)(uintptr_t)t->b);
     e_target(&t->e, e_jmp(&t->e), code_rw(code, n ? code->stub.bail : code->stub.bail_first));
 }
@@ -446,32 +453,43 @@ static void emit_refill(struct translation *t, const struct fix *f)
 {
     const struct code_cache *code = t->j->code;
     struct emit *e = &t->e;
-    u8 *missed;
+    enum jit_vectors kind = f->vec_wide ? JIT_WIDE_VECTORS : f->vec ? JIT_VECTORS : JIT_NO_VECTORS;
+    u8 *missed, *again;
 
     e_here(e, f->place);
-    if (f->fixed) {
-        e_mov_imm(e, JIT_T0, f->page + f->offset);
-    } else {
-        unsigned rights = t->b->mode & MODE_USER ? TLB_USER : t->b->mode & MODE_AC ? TLB_SUPER_AC : TLB_SUPER;
-        size_t tags = offsetof(struct jit_vcpu, tlb) +
-                      (rights * 2 + (f->kind == FIX_WRITE)) * sizeof(struct jit_tlb) +
-                      offsetof(struct jit_tlb, tag);
-
-        e_alu(e, true, ALU_ADD, JIT_T0, op_gs_index(JIT_T1, 3, tags));
-    }
-    e_mov_imm(e, JIT_T1, f->size);
-    emit_call(t, f->kind == FIX_READ ? code->stub.refill_read : code->stub.refill_write);
-    missed = e_jcc(e, CC_E);
     if (f->fixed)
-        e_mov_imm(e, JIT_T0, f->page);
-    e_target(e, e_jmp(e), f->resume);
-    e_here(e, missed);
+        e_mov_imm(e, JIT_T0, f->page + f->offset);
+    else
+        e_alu(e, true, ALU_ADD, JIT_T0,
+              op_gs_index(JIT_T1, 3, jit_tlb_of(t, f->kind == FIX_WRITE) + offsetof(struct jit_tlb, tag)));
+    for (unsigned walked = 0; walked < 2; walked++) {
+        e_mov_imm(e, JIT_T1, f->size);
+        emit_call(t, f->kind == FIX_READ ? code->stub.refill_read : code->stub.refill_write);
+        missed = e_jcc(e, CC_E);
+        if (f->fixed)
+            e_mov_imm(e, JIT_T0, f->page);
+        e_target(e, e_jmp(e), f->resume);
+        e_here(e, missed);
+        if (walked)
+            break;
+        e_mov_imm(e, JIT_T0, f->size | (f->writes ? JIT_WALK_WRITES : 0));
+        emit_call(t, code->stub.walk[kind]);
+        again = e_jcc(e, CC_E);
+    }
+    e_here(e, again);
     if (!f->apart) {
         jit_store_vectors(t, f->vec_dirty, f->vec_wide, f->vec_wide);
         e_mov_imm(e, JIT_T1, (u64)(uintptr_t)t->b);
         emit_call(t, code->stub.missed);
         emit_bail(t, f->cell, JIT_EXIT_MEMORY, 0, 0);
     }
+}
+
+static void emit_find_target(struct translation *t, const struct fix *f)
+{
+    e_here(&t->e, f->place);
+    emit_call(t, t->j->code->stub.find_target);
+    e_target(&t->e, e_jcc(&t->e, CC_NE), f->resume);
 }
 
 static void emit_unlinked(struct translation *t, const struct fix *f)
@@ -512,6 +530,11 @@ static void emit_fixes(struct translation *t)
                 continue;
             f->place = e_jmp(&t->e);
             f->exit = JIT_EXIT_MEMORY;
+            break;
+        case FIX_TARGET:
+            emit_find_target(t, f);
+            f->place = e_jmp(&t->e);
+            f->exit = JIT_EXIT_TARGET;
             break;
         default: break;
         }
@@ -568,25 +591,26 @@ static unsigned mode_number(struct code_cache *code, u32 mode)
 
 enum { ENTRY_ALIGN = 16 };
 
-/* The whole block at `start`, which is where its body is aligned. */
-static void translate_block(struct translation *t, u8 *start)
+/* The whole block, its hot part at `start` and its cold one at `cold`. */
+static void translate_block(struct translation *t, u8 *start, u8 *cold)
 {
-    static const u8 nop2[] = {0x66, 0x90};
+    struct code_cache *code = t->j->code;
+    struct emit hot;
     bool ended = false;
     u8 *unmapped;
 
-    t->e = (struct emit){start, t->j->code->rw + t->j->code->size, false};
+    t->e = (struct emit){start, code->rw + code->size / 2, false};
+    t->cold = (struct emit){cold, code->rw + code->size, false};
     t->held = (struct held){
         .mem_flags = !t->flags_first, .host_flags = t->flags_first, .entry_flags = t->flags_first};
     t->failed = false;
     t->handler_calls = t->nfixes = t->cell = 0;
     t->untranslated = 0;
-    unmapped = jit_emit_entries(&t->e, t->j->code, t->b, &(struct jit_layout){0});
+    t->bail_tail[0] = t->bail_tail[1] = NULL;
+    unmapped = jit_emit_entries(&t->e, &t->cold, code, t->b, t->flags_first, &(struct jit_layout){0});
     jit_add_fix(t, FIX_CHECK_PAGE, unmapped, (struct fix){0});
     if (t->b->page2 != BLOCK_NO_PAGE)
         jit_add_fix(t, FIX_CHECK_PAGE, jit_emit_page_check(&t->e, t->b, 1), (struct fix){0});
-    if (t->flags_first) /* so that the entry behind it is another place */
-        emit_bytes(&t->e, nop2, sizeof(nop2));
     for (; t->cell < t->b->ncells && !ended; t->cell++) {
         t->cell_at[t->cell] = t->e.p;
         ended = translate_cell(t);
@@ -597,15 +621,32 @@ static void translate_block(struct translation *t, u8 *start)
         jit_fall(t);
         t->cell++;
     }
+    hot = t->e;
+    t->e = t->cold;
+    t->bail_tail[0] = t->bail_tail[1] = NULL; /* those of the hot part are executed there */
     emit_fixes(t);
+    t->cold = t->e;
+    t->e = hot;
+}
+
+static void list_by_rip(struct code_cache *code, struct block *b)
+{
+    struct block **list = &code->by_rip[jit_rip_hash(b->rip)];
+
+    for (const struct block *other = *list; other; other = other->tier_next)
+        if (other == b) /* from an earlier translation */
+            return;
+    b->tier_next = *list;
+    *list = b;
 }
 
 static bool translate(struct jit_vcpu *j, struct block *b)
 {
     struct code_cache *code = j->code;
     struct translation t;
-    size_t start =
-        ((code->used + code->layout.body + ENTRY_ALIGN - 1) & ~(size_t)(ENTRY_ALIGN - 1)) - code->layout.body;
+    size_t body = code->layout.body,
+           start = ((code->used + body + ENTRY_ALIGN - 1) & ~(size_t)(ENTRY_ALIGN - 1)) - body;
+    u8 *hot, *cold = code->rw + code->cold_used;
     u64 page = b->rip & PAGE_MASK;
     unsigned mode;
 
@@ -614,8 +655,7 @@ static bool translate(struct jit_vcpu *j, struct block *b)
         return reject(j, b, JIT_REJECT_MODE, 0);
     if (b->page == BLOCK_NO_PAGE)
         return reject(j, b, JIT_REJECT_PAGE, 0);
-    if (start > code->size)
-        start = code->size;
+    hot = code->rw + (start < code->size / 2 ? start : code->size / 2);
     mode = mode_number(code, b->mode);
     b->tier_page[0] = page_id(code, page, b->page);
     b->tier_page[1] = b->page2 == BLOCK_NO_PAGE ? 0 : page_id(code, page + PAGE_SIZE, b->page2);
@@ -626,30 +666,35 @@ static bool translate(struct jit_vcpu *j, struct block *b)
     t.b = b;
     decode_all(&t);
     t.flags_first = !code->counts && b->page2 == BLOCK_NO_PAGE && writes_flags_first(&t);
-    translate_block(&t, code->rw + start);
+    translate_block(&t, hot, cold);
     if (t.failed && t.flags_first) {
         t.flags_first = false;
         decode_all(&t);
-        translate_block(&t, code->rw + start);
+        translate_block(&t, hot, cold);
     }
-    code->full |= t.e.full;
-    if (t.e.full)
+    code->full |= t.e.full || t.cold.full;
+    if (code->full)
         return reject(j, b, JIT_REJECT_ROOM, 0);
     if (t.failed)
         return reject(j, b, JIT_REJECT_SIZE, 0);
     if (t.handler_calls * 4u > b->ncells)
         return reject(j, b, JIT_REJECT_HANDLERS, t.untranslated);
-    code->used = (size_t)(t.e.p - code->rw);
-    b->tier_code = code->rx + start;
+    b->tier_code = code->rx + (hot - code->rw);
+    b->tier_cold = code->rx + (cold - code->rw);
     b->tier_flags = t.flags_first;
     b->tier_links = 0;
+    list_by_rip(code, b);
     j->stats.blocks++;
     j->stats.guest_bytes += b->nbytes;
-    j->stats.host_bytes += code->used - start;
-    if (code->perf)
-        perf_map_block(code->perf, b, code->rx + start, code->used - start);
+    j->stats.host_bytes += (size_t)(t.e.p - hot) + (size_t)(t.cold.p - cold);
+    code->used = (size_t)(t.e.p - code->rw);
+    code->cold_used = (size_t)(t.cold.p - code->rw);
+    if (code->perf) {
+        perf_map_block(code->perf, b, b->tier_code, (size_t)(t.e.p - hot));
+        perf_map_block(code->perf, b, b->tier_cold, (size_t)(t.cold.p - cold));
+    }
     if (j->interp.vcpu->vm->trace)
-        jit_trace(&t, code->rw + start);
+        jit_trace(&t, hot, cold);
     return true;
 }
 

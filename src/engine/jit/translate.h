@@ -24,20 +24,22 @@ enum fix_kind {
     FIX_BAIL,       /* go on with the handler of `cell` */
     FIX_READ,       /* an address is not in the TLB for loads: look further, resume or bail */
     FIX_WRITE,      /* for stores */
+    FIX_TARGET,     /* a RIP is not in the table of targets: look further, resume or bail */
     FIX_UNLINKED,   /* an exit without a target yet */
     FIX_CHECK_PAGE, /* the page may not be mapped here any more */
 };
 struct fix {
     u8 kind;
     u8 cell;
-    u8 exit;    /* FIX_BAIL: enum jit_exit */
-    u16 size;   /* of the access */
-    bool apart; /* the access is of one instruction alone */
-    bool fixed; /* its linear address is known: it is `page` + `offset`, and RAX keeps the page */
+    u8 exit;     /* FIX_BAIL: enum jit_exit */
+    u16 size;    /* of the access */
+    bool apart;  /* the access is of one instruction alone */
+    bool writes; /* and it is a store, whatever it was checked for */
+    bool fixed;  /* its linear address is known: it is `page` + `offset`, and RAX keeps the page */
     u16 offset;
     u64 page;
     u8 which, entry; /* FIX_UNLINKED */
-    u16 vec_dirty, vec_wide;
+    u16 vec, vec_dirty, vec_wide;
     u8 *place, *resume, *behind; /* behind: its code */
 };
 enum { MAX_FIXES = BLOCK_MAX_CELLS * 6 };
@@ -65,6 +67,7 @@ struct held {
 
 struct translation {
     struct emit e;
+    struct emit cold; /* what is rarely executed */
     struct jit_vcpu *j;
     struct block *b;
     unsigned cell;
@@ -84,6 +87,7 @@ struct translation {
     bool unfit;       /* the instruction under way cannot be translated after all */
     bool flags_first; /* the block begins by writing all flags, before anything that could leave it */
     unsigned handler_calls, nfixes;
+    u8 *bail_tail[2];                 /* ends of bails from the first cell, from others */
     u64 untranslated;                 /* by cell: its handler is called */
     u8 *cell_at[BLOCK_MAX_CELLS + 1]; /* where the code of each cell begins */
     struct fix fixes[MAX_FIXES];
@@ -91,8 +95,8 @@ struct translation {
 
 /* ---- trace.c ---- */
 
-/* Tell who wants to see translations. `start`: of the code, with what is before the entry. */
-void jit_trace(const struct translation *t, const u8 *start);
+/* Tell who wants to see translations. `hot`, `cold`: where its parts begin. */
+void jit_trace(const struct translation *t, const u8 *hot, const u8 *cold);
 
 /* ---- translate.c ---- */
 
@@ -138,6 +142,8 @@ unsigned jit_accesses(const struct decoded *d, struct access a[2]);
 
 /* ---- address.c ---- */
 
+/* Where the TLB for accesses of the block lies in struct jit_vcpu. */
+size_t jit_tlb_of(const struct translation *t, bool write);
 /* The offset part of the memory operand to `to`, flags are kept; both scratch registers may be used. */
 void jit_effective_address(struct translation *t, unsigned to, bool w);
 /* The memory operand of `size` bytes for a host instruction. It is made of R15, RAX and a guest's register; or without RAX,
