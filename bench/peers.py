@@ -26,9 +26,15 @@ class Unavailable(Exception):
     """A peer can't run here; the text says why."""
 
 
-class Plastron:
+class Peer:
+    """What bench/run.py asks of each: command(append, cpus), and these."""
+    once = False  # too slow for more than one round
+    stays = False  # does not end when the guest powers off
+    serial = None  # a FIFO that the guest's console goes to; else standard output
+
+
+class Plastron(Peer):
     """The program, with one engine."""
-    once = False
 
     def __init__(self, engine, program, image, words):
         self.engine, self.program, self.image, self.words = engine, program, image, words
@@ -49,9 +55,8 @@ class Plastron:
         return json.loads(result.stdout) if result.returncode == 0 else {}
 
 
-class Qemu:
+class Qemu(Peer):
     """QEMU's translator, on one host thread if there is one vCPU."""
-    once = False
 
     def __init__(self, image):
         self.image = image
@@ -65,9 +70,10 @@ class Qemu:
                 f"file={self.image.disk},format=raw,if=virtio,snapshot=on", "-no-reboot"]
 
 
-class Bochs:
-    """The kernel from a CD, the image as an IDE disk (it is opened for reading only); the serial port is a FIFO."""
+class Bochs(Peer):
+    """The kernel from a CD, the image as an IDE disk; at the guest's power-off it waits in its debugger."""
     once = True
+    stays = True
 
     def __init__(self, image, folder):
         self.image, self.folder = image, folder
@@ -117,9 +123,8 @@ log: {self.folder}/bochs.log
         return ["bochs", "-q", "-f", self.folder / "bochsrc", "-rc", self.folder / "bochs.commands"]
 
 
-class Native:
+class Native(Peer):
     """The image's tree in a chroot, on as many host CPUs as the guest has, limited to the features of a guest's CPU."""
-    once = False
 
     # From the most to the least that a host allows: (words before, whether /dev, /proc and /tmp can be mounted).
     WAYS = [(["unshare", "-m"], True), (["unshare", "-rm"], True), ([], False), (["unshare", "-r"], False)]

@@ -12,6 +12,7 @@ import platform
 import re
 import resource
 import shlex
+import signal
 import statistics
 import struct
 import subprocess
@@ -77,6 +78,32 @@ def pss_beside_guest_ram(pid):
     return total
 
 
+def kill_group(pid):
+    """Kill a peer and what it started: natively the entries are processes of their own, which hold the pipe open."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def serial_lines(peer, process):
+    """The lines of the guest's console: on standard output, or through the FIFO that the peer opens."""
+    if not peer.serial:
+        return process.stdout
+
+    # Our own writer makes that opening waits for nobody; when the peer has ended and it is closed, reading comes to the end.
+    reader = os.open(peer.serial, os.O_RDONLY | os.O_NONBLOCK)
+    writer = os.open(peer.serial, os.O_WRONLY)
+    os.set_blocking(reader, True)
+
+    def close_at_the_end():
+        process.wait()
+        os.close(writer)
+
+    threading.Thread(target=close_at_the_end, daemon=True).start()
+    return open(reader, "rb")
+
+
 def measure(peer, append, cpus, limit, environment=None, at_end=None):
     """Run a guest to its power-off. Returns its markers, and the seconds and the CPU seconds from start to end;
     at_end(pid, entry) is called at the end of each entry and at "init", while the guest is still there."""
@@ -84,27 +111,27 @@ def measure(peer, append, cpus, limit, environment=None, at_end=None):
     command = [str(word) for word in peer.command(append, cpus)]
     text = []
     start, cpu_start = time.monotonic(), cpu_seconds_of_ended()
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, start_new_session=True,
+                          stdout=subprocess.DEVNULL if peer.serial else subprocess.PIPE,
                           env={**os.environ, **(environment or {})}) as process:
-        late = threading.Timer(limit, process.kill)
+        late = threading.Timer(limit, kill_group, [process.pid])
         late.start()
-        stream = process.stdout
-        if hasattr(peer, "serial"):
-            threading.Thread(target=process.stdout.read, daemon=True).start()
-            stream = open(peer.serial, "rb")  # waits until the peer opens it too
-        for line in stream:
-            now, cpu = time.monotonic() - start, cpu_seconds(process.pid)
-            line = line.decode(errors="replace")
-            text.append(line)
-            ended = markers.take(line, now, cpu)
-            if ended and at_end:
-                at_end(process.pid, ended)
-            if markers.done and peer.once:
-                break  # Bochs stops in its debugger when the guest powers off
-        if peer.once:
-            process.kill()
-        process.wait()
-        late.cancel()
+        try:
+            for line in serial_lines(peer, process):
+                now, cpu = time.monotonic() - start, cpu_seconds(process.pid)
+                line = line.decode(errors="replace")
+                text.append(line)
+                ended = markers.take(line, now, cpu)
+                if ended and at_end:
+                    at_end(process.pid, ended)
+                if markers.done and peer.stays:
+                    break
+            if not peer.stays:
+                process.wait()
+        finally:
+            late.cancel()
+            if process.poll() is None:
+                kill_group(process.pid)
     total = time.monotonic() - start, cpu_seconds_of_ended() - cpu_start
     if not markers.done:
         markers.failures.append("the guest did not come to its end; the end of its console:\n" + "".join(text[-20:]))
@@ -178,7 +205,7 @@ class Bench:
         markers, seconds, cpu = measure(peer, "bench.only=none", 1, self.arguments.limit)
         if markers.done and markers.init:
             markers.seconds["boot-init"], markers.cpu_seconds["boot-init"] = markers.init
-            if not peer.once:
+            if not peer.stays:
                 markers.seconds["boot-off"], markers.cpu_seconds["boot-off"] = seconds, cpu
         results.add(name, markers)
 

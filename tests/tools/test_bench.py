@@ -1,4 +1,5 @@
 """bench/figures.py: marker lines, medians, ratios, means and tables; and the limits of the native peer."""
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ sys.path.insert(0, str(ROOT / "bench"))
 
 import figures  # noqa: E402
 import peers  # noqa: E402
+import run  # noqa: E402
 
 ENTRIES = "# names\n\nfirst  integer  do one\nother  float    do two; and three\nlast   kernel   x\n"
 RUN = """\
@@ -161,6 +163,45 @@ def test_limits_of_native():
     limits = peers.limits(["avx2", "avx512f", "sha_ni", "aes"], ["avx2"])
     assert limits == {"OPENSSL_ia32cap": f"~0x{1 << 57:x}:~0x{1 << 29 | 1 << 16:x}",
                       "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX512F"}
+
+
+class Script(peers.Peer):
+    """A peer that is a shell script."""
+
+    def __init__(self, script, serial=None, stays=False):
+        self.script, self.serial, self.stays = script, serial, stays
+
+    def command(self, append, cpus):
+        return ["sh", "-c", self.script, "sh", append, cpus]
+
+
+def test_measure():
+    """Times and CPU times of the peer and its children, by real clocks; the words for the guest arrive."""
+    calls = []
+    busy = 'i=0; while [ $i -lt 100000 ]; do i=$((i + 1)); done'
+    markers, seconds, cpu = run.measure(Script(
+        f"echo BENCH init begin; echo BENCH $1 begin; ({busy}); sleep 0.1; echo BENCH $1 end; echo BENCH $1 sum $2; echo BENCH done"),
+        "first", 2, 60, at_end=lambda pid, name: calls.append((pid > 0, name)))
+    assert (markers.done, markers.failures, markers.sums, calls) == (
+        True, [], {"first": "2"}, [(True, "init"), (True, "first")])
+    assert 0.1 < markers.seconds["first"] <= seconds
+    assert 0 < cpu <= seconds + 0.1
+
+
+@pytest.mark.parametrize("script", ["echo BENCH first begin; sleep 1000 & sleep 1000", "echo BENCH first begin; exit 3"])
+def test_measure_a_peer_that_does_not_finish(script):
+    """It hangs, with a child that holds the pipe open too; or it ends early."""
+    markers, seconds, _ = run.measure(Script(script), "", 1, 1)
+    assert not markers.done and seconds < 60
+    assert markers.failures == ["the guest did not come to its end; the end of its console:\nBENCH first begin\n"]
+
+
+@pytest.mark.parametrize("script,done", [("exec >$1; echo BENCH done; exec sleep 1000", True), ("exit 1", False)])
+def test_measure_through_a_fifo(tmp_path, script, done):
+    """A peer that stays when the guest is done, and one that never opens the FIFO."""
+    os.mkfifo(tmp_path / "serial")
+    markers, seconds, _ = run.measure(Script(script, tmp_path / "serial", stays=True), tmp_path / "serial", 1, 50)
+    assert markers.done == done and seconds < 40
 
 
 def test_the_data_is_always_the_same(tmp_path):
