@@ -44,8 +44,9 @@ static void tlb_page_flushed(struct interp *c, u64 lin)
     struct jit_vcpu *j = jit_of(c);
     unsigned slot = jit_page_slot(lin);
 
-    for (struct jit_tlb *t = j->tlb[0]; t < j->tlb[TLB_COUNT]; t++)
-        t->tag[slot] = empty_tag(slot);
+    for (unsigned rights = 0; rights < TLB_COUNT; rights++)
+        for (unsigned write = 0; write < 2; write++)
+            j->tlb[rights][write].tag[slot] = empty_tag(slot);
     j->page_id[0][slot] = j->page_id[1][slot] = 0;
 }
 
