@@ -7,9 +7,11 @@ import pytest
 from machine import BOOT_TIMEOUT, TIMEOUT
 
 
-@pytest.mark.parametrize("cpus", [1, 4])
-def test_shell(linux, cpus):
-    vm = linux("--cpus", cpus)
+@pytest.mark.parametrize("engine", ["interp", "jit"])
+@pytest.mark.parametrize("cpus", [1, 2, 4, pytest.param(8, marks=pytest.mark.long)])
+def test_shell(linux, cpus, engine):
+    """More than one processor: a host thread for each."""
+    vm = linux("--cpus", cpus, "--engine", engine)
     assert vm.wait_shell() == cpus
     assert vm.shell("uname -m") == "x86_64\n"
     assert vm.shell("echo $((6 * 7))") == "42\n"
