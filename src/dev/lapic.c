@@ -104,17 +104,24 @@ static const struct lapic_reg {
     [REG_SELF_IPI] = {X2W, 0xff},
 };
 
+/*
+ * What a processor's own thread changes and others look at without a lock, or the other way round, when they decide what is
+ * pending, or for whom a message is: lapic_update holds for any order of these.
+ */
+#define peek(field)        __atomic_load_n(&(field), __ATOMIC_RELAXED)
+#define poke(field, value) __atomic_store_n(&(field), value, __ATOMIC_RELAXED)
+
 static bool lapic_enabled(const struct lapic *lapic)
 {
-    return lapic->base & APIC_BASE_EN;
+    return peek(lapic->base) & APIC_BASE_EN;
 }
 static bool lapic_x2apic(const struct lapic *lapic)
 {
-    return lapic->base & APIC_BASE_EXTD;
+    return peek(lapic->base) & APIC_BASE_EXTD;
 }
 static bool lapic_software_enabled(const struct lapic *lapic)
 {
-    return lapic_enabled(lapic) && (lapic->svr & SVR_ENABLE);
+    return lapic_enabled(lapic) && (peek(lapic->svr) & SVR_ENABLE);
 }
 
 static void lapic_lock(struct lapic *lapic)
@@ -158,9 +165,9 @@ static int bit_highest(const u32 *bits)
 static u8 lapic_ppr(const struct lapic *lapic)
 {
     int in_service = bit_highest(lapic->isr);
-    u8 service_class = in_service < 0 ? 0 : in_service & 0xf0;
+    u8 service_class = in_service < 0 ? 0 : in_service & 0xf0, tpr = (u8)peek(lapic->tpr);
 
-    return (lapic->tpr & 0xf0) >= service_class ? lapic->tpr : service_class;
+    return (tpr & 0xf0) >= service_class ? tpr : service_class;
 }
 
 /* The vector that the processor would get from IRR; -1: none. */
@@ -175,14 +182,14 @@ static int lapic_deliverable(const struct lapic *lapic)
 static bool lapic_extint(const struct lapic *lapic)
 {
     if (!lapic_enabled(lapic))
-        return lapic->lint_level[0];
+        return peek(lapic->lint_level[0]);
     for (unsigned pin = 0; pin < 2; pin++) {
-        u32 lvt = lapic->lvt[LVT_LINT0 + pin];
+        u32 lvt = peek(lapic->lvt[LVT_LINT0 + pin]);
 
-        if (lapic->lint_level[pin] && !(lvt & LVT_MASKED) && (lvt >> LVT_MODE_SHIFT & 7) == DM_EXTINT)
+        if (peek(lapic->lint_level[pin]) && !(lvt & LVT_MASKED) && (lvt >> LVT_MODE_SHIFT & 7) == DM_EXTINT)
             return true;
     }
-    return lapic->extint_message;
+    return peek(lapic->extint_message);
 }
 
 static bool lapic_pending(const struct lapic *lapic)
@@ -220,7 +227,7 @@ static void lapic_post(struct lapic *lapic, u8 vector, bool level)
 /* An error of the kind `bit` (SDM 3A 11.5.3). */
 static void lapic_error(struct lapic *lapic, u32 bit)
 {
-    u32 lvt = lapic->lvt[LVT_ERROR];
+    u32 lvt = peek(lapic->lvt[LVT_ERROR]);
 
     if (__atomic_fetch_or(&lapic->esr_pending, bit, __ATOMIC_SEQ_CST) & bit)
         return;
@@ -249,7 +256,7 @@ static void lapic_accept(struct lapic *lapic, unsigned mode, u8 vector, bool lev
     case DM_SIPI: lapic->cpu->sipi(lapic->cpu_opaque, vector); break;
     case DM_EXTINT:
         if (lapic_software_enabled(lapic)) {
-            lapic->extint_message = true;
+            poke(lapic->extint_message, true);
             lapic_update(lapic);
         }
         break;
@@ -263,17 +270,19 @@ static void lapic_accept(struct lapic *lapic, unsigned mode, u8 vector, bool lev
  */
 static bool lapic_matches(const struct lapic *lapic, u32 dest, bool logical, bool wide)
 {
+    u32 ldr = peek(lapic->ldr);
+
     if (dest == (wide ? 0xffffffffu : 0xffu))
         return true;
     if (!logical)
         return dest == lapic->id;
     if (lapic_x2apic(lapic))
-        return dest >> 16 == lapic->ldr >> 16 && (dest & lapic->ldr & 0xffff);
+        return dest >> 16 == ldr >> 16 && (dest & ldr & 0xffff);
     if (dest > 0xff)
         return false;
-    if (lapic->dfr >> 28 == 0xf) /* flat model */
-        return dest & lapic->ldr >> 24;
-    return dest >> 4 == lapic->ldr >> 28 && (dest & lapic->ldr >> 24 & 0xf);
+    if (peek(lapic->dfr) >> 28 == 0xf) /* flat model */
+        return dest & ldr >> 24;
+    return dest >> 4 == ldr >> 28 && (dest & ldr >> 24 & 0xf);
 }
 
 /* Of the processors that match, the one that does the least important work takes it; of equals, that of the lowest ID. */
@@ -358,7 +367,7 @@ static void lapic_set_lint(struct lapic *lapic, unsigned pin, bool level)
     unsigned mode = *lvt >> LVT_MODE_SHIFT & 7;
     bool rose = level && !lapic->lint_level[pin];
 
-    lapic->lint_level[pin] = level;
+    poke(lapic->lint_level[pin], level);
     if (!lapic_enabled(lapic)) {
         if (pin == 1 && rose)
             lapic->cpu->nmi(lapic->cpu_opaque);
@@ -447,7 +456,7 @@ static void lapic_timer_set_lvt(struct lapic *lapic, u32 lvt)
     unsigned before = lapic_timer_mode(lapic);
     unsigned after;
 
-    lapic->lvt[LVT_TIMER] = lvt;
+    poke(lapic->lvt[LVT_TIMER], lvt);
     after = lapic_timer_mode(lapic);
     if (before != after && (before == TIMER_TSC_DEADLINE || after == TIMER_TSC_DEADLINE)) {
         lapic->tsc_deadline = 0;
@@ -488,23 +497,23 @@ static void lapic_timer_fire(void *opaque)
 /* Without the ID, the base and the timer's callback: power-up, INIT and global disable (SDM 3A 11.4.7). */
 static void lapic_reset_registers(struct lapic *lapic)
 {
-    lapic->tpr = 0;
-    lapic->dfr = 0xffffffff;
-    lapic->ldr = 0;
-    lapic->svr = 0xff;
+    poke(lapic->tpr, 0);
+    poke(lapic->dfr, 0xffffffff);
+    poke(lapic->ldr, 0);
+    poke(lapic->svr, 0xff);
     lapic->esr = lapic->esr_pending = 0;
     lapic->icr_low = lapic->icr_high = 0;
     for (unsigned i = 0; i < LAPIC_LVTS; i++)
-        lapic->lvt[i] = LVT_MASKED;
+        poke(lapic->lvt[i], LVT_MASKED);
     lapic->divide = lapic->initial_count = 0;
     memset(lapic->isr, 0, sizeof(lapic->isr));
     memset(lapic->irr, 0, sizeof(lapic->irr));
     memset(lapic->tmr, 0, sizeof(lapic->tmr));
-    lapic->extint_message = false;
+    poke(lapic->extint_message, false);
     lapic->tsc_deadline = 0;
     timer_disarm(&lapic->timer);
     if (lapic_x2apic(lapic))
-        lapic->ldr = lapic->id >> 4 << 16 | 1u << (lapic->id & 15);
+        poke(lapic->ldr, lapic->id >> 4 << 16 | 1u << (lapic->id & 15));
     lapic_update(lapic);
 }
 
@@ -543,7 +552,7 @@ static void lapic_write_lvt(struct lapic *lapic, unsigned n, u32 value)
     } else {
         if (value & LVT_LEVEL)
             value |= lapic->lvt[n] & LVT_REMOTE_IRR;
-        lapic->lvt[n] = value;
+        poke(lapic->lvt[n], value);
         if (n == LVT_LINT0 || n == LVT_LINT1)
             lapic_set_lint(lapic, n - LVT_LINT0, lapic->lint_level[n - LVT_LINT0]);
     }
@@ -553,10 +562,10 @@ static void lapic_write_lvt(struct lapic *lapic, unsigned n, u32 value)
 static void lapic_write_svr(struct lapic *lapic, u32 value)
 {
     lapic_lock(lapic);
-    lapic->svr = value & lapic_regs[REG_SVR].valid;
+    poke(lapic->svr, value & lapic_regs[REG_SVR].valid);
     if (!(value & SVR_ENABLE))
         for (unsigned i = 0; i < LAPIC_LVTS; i++)
-            lapic->lvt[i] |= LVT_MASKED;
+            poke(lapic->lvt[i], lapic->lvt[i] | LVT_MASKED);
     lapic_unlock(lapic);
     lapic_update(lapic);
 }
@@ -596,12 +605,12 @@ static void lapic_write(struct lapic *lapic, unsigned reg, u32 value)
 {
     switch (reg) {
     case REG_TPR:
-        lapic->tpr = value & 0xff;
+        poke(lapic->tpr, value & 0xff);
         lapic_update(lapic);
         break;
     case REG_EOI: lapic_eoi(lapic); break;
-    case REG_LDR: lapic->ldr = value & 0xff000000; break;
-    case REG_DFR: lapic->dfr = value | 0x0fffffff; break;
+    case REG_LDR: poke(lapic->ldr, value & 0xff000000); break;
+    case REG_DFR: poke(lapic->dfr, value | 0x0fffffff); break;
     case REG_SVR: lapic_write_svr(lapic, value); break;
     case REG_ESR: lapic->esr = __atomic_exchange_n(&lapic->esr_pending, 0, __ATOMIC_SEQ_CST); break;
     case REG_ICR_LOW:
@@ -705,7 +714,7 @@ static int lapic_ack(void *opaque)
     } else {
         lapic_lock(lapic);
         if (lapic_extint(lapic)) {
-            lapic->extint_message = false;
+            poke(lapic->extint_message, false);
             if (lapic->bus->extint_ack)
                 vector = lapic->bus->extint_ack(lapic->bus->extint_opaque);
         }
@@ -732,7 +741,7 @@ static u64 lapic_get_base(void *opaque)
 
 static void lapic_change_base(struct lapic *lapic, u64 base)
 {
-    lapic->base = base;
+    poke(lapic->base, base);
     lapic->cpu->base_changed(lapic->cpu_opaque, base);
 }
 
@@ -753,7 +762,7 @@ static bool lapic_set_base(void *opaque, u64 value)
     if (mode == before)
         return true;
     if (mode == (APIC_BASE_EN | APIC_BASE_EXTD)) {
-        lapic->ldr = lapic->id >> 4 << 16 | 1u << (lapic->id & 15);
+        poke(lapic->ldr, lapic->id >> 4 << 16 | 1u << (lapic->id & 15));
         lapic->icr_high = 0;
     } else {
         lapic_lock(lapic);
