@@ -25,7 +25,7 @@ EXIT_SKIPPED = 77  # the convention of Meson and automake
 SANITIZER_ENV = {
     "ASAN_OPTIONS": "detect_stack_use_after_return=1:strict_string_checks=1:allocator_may_return_null=1",
     "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
-    "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1",
+    "TSAN_OPTIONS": f"halt_on_error=1:second_deadlock_stack=1:suppressions={ROOT / 'tests/tsan.supp'}",
 }
 # The test kernels run with each clock; the short form of the sanitized runs has one of them.
 LONG_ONLY = re.compile(r"guest/.*-icount$")
@@ -34,6 +34,8 @@ CASES_SANITIZED = {"PLASTRON_CASES": "5"}
 CASES_LONG = {"PLASTRON_CASES": "1000"}
 # ThreadSanitizer is for code that several threads run: the layers with locks.
 TSAN_SUITES = ("base/", "machine/", "dev/", "host/", "api/", "control/")
+# ... and the interpreter, on two threads.
+TSAN_SUITES_LONG = (*TSAN_SUITES, "guest/parallel-host-interp")
 
 
 class Report:
@@ -258,7 +260,7 @@ def main():
                 unit_tests(report, build, "long", CASES_LONG, only=("insn/", "seq/"), slow=10)
             unit_tests(report, asan, "asan", {**SANITIZER_ENV, **CASES_SANITIZED}, without=None if long else LONG_ONLY,
                        slow=10)
-            unit_tests(report, tsan, "tsan", SANITIZER_ENV, only=TSAN_SUITES, slow=10)
+            unit_tests(report, tsan, "tsan", SANITIZER_ENV, only=TSAN_SUITES_LONG if long else TSAN_SUITES, slow=10)
         if "fuzz" in parts:
             fuzz(report, asan, "seconds", 300 if long else 15)
         if "e2e" in parts and long:
