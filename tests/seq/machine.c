@@ -21,6 +21,9 @@ struct machine {
     u8 *host;
     u64 next_table;
     struct vcpu_state base; /* what programs do not set */
+    u8 *wanted;             /* by machine_reload */
+    u64 data_seed;          /* what `data` was made from */
+    u8 data[PHYS_OTHER + 0x1000 - PHYS_DATA];
 };
 
 static void stop(const struct error *err)
@@ -158,8 +161,11 @@ static void make_data(struct machine *m, u64 seed)
 {
     struct random r = {seed | 1};
 
-    for (u64 at = PHYS_DATA; at < PHYS_OTHER + 0x1000; at += 16)
-        vector_value(&r, m->host + at);
+    if (m->data_seed != r.state)
+        for (u64 at = 0; at < sizeof(m->data); at += 16)
+            vector_value(&r, m->data + at);
+    m->data_seed = seed | 1;
+    memcpy(m->host + PHYS_DATA, m->data, sizeof(m->data));
 }
 
 /* ---- life ---- */
@@ -169,7 +175,38 @@ static int interrupt_ack(void *opaque)
     vcpu_unkick(opaque, KICK_INTERRUPT);
     return INTERRUPT_VECTOR;
 }
-static const struct vcpu_intc_ops intc = {.ack = interrupt_ack};
+/* Nothing else of a local APIC. */
+static u8 no_tpr(void *opaque)
+{
+    return 0;
+}
+static void ignore_tpr(void *opaque, u8 cr8) {}
+static u64 no_base(void *opaque)
+{
+    return 0;
+}
+static bool refuse_base(void *opaque, u64 value)
+{
+    return false;
+}
+static bool no_msr(void *opaque, u32 msr, u64 *value)
+{
+    return false;
+}
+static bool refuse_msr(void *opaque, u32 msr, u64 value)
+{
+    return false;
+}
+static void ignore(void *opaque) {}
+static const struct vcpu_intc_ops intc = {.ack = interrupt_ack,
+                                          .get_tpr = no_tpr,
+                                          .set_tpr = ignore_tpr,
+                                          .get_base = no_base,
+                                          .set_base = refuse_base,
+                                          .msr_read = no_msr,
+                                          .msr_write = refuse_msr,
+                                          .init = ignore,
+                                          .tsc_changed = ignore};
 
 struct machine *machine_new(const struct engine_ops *engine, u32 threshold, u64 cache, bool free)
 {
@@ -217,6 +254,7 @@ void machine_free(struct machine *m)
 {
     memory_remove_region(&m->vm->memory, &m->ram);
     vm_free(m->vm);
+    free(m->wanted);
     free(m);
 }
 
@@ -262,16 +300,19 @@ static void set_state(struct machine *m, const struct image *image)
         extended_value(&r, (u8 *)&s->x87.reg[n]);
 }
 
-void machine_load(struct machine *m, const struct image *image)
+static void start(struct machine *m, const struct image *image)
 {
-    struct error err = {0};
-    u64 system = PHYS_SYSTEM;
-
-    /* A new engine: what one program does must not depend on those before it. */
-    if (vm_set_engine(m->vm, m->engine, &err))
-        stop(&err);
     m->vm->random_state = 1;
     vcpu_unkick(m->vcpu, ~0u);
+    set_state(m, image);
+    m->vcpu->engine->state_changed(m->vcpu);
+}
+
+/* All of RAM, at m->host. */
+static void make_memory(struct machine *m, const struct image *image)
+{
+    u64 system = PHYS_SYSTEM;
+
     memset(m->host, 0, RAM_SIZE);
     m->next_table = PHYS_TABLES + 0x1000;
     make_data(m, image->seed);
@@ -289,8 +330,36 @@ void machine_load(struct machine *m, const struct image *image)
     put64(m, system + SYSTEM_LOG + LOG_SPACES, SPACE_A ^ SPACE_B ^ (image->pcid ? PCID_A ^ PCID_B : 0));
     memcpy(m->host + system + SYSTEM_SKIP, image->skip, sizeof(image->skip));
     memcpy(m->host + system + SYSTEM_RESUME, image->resume, sizeof(image->resume));
-    set_state(m, image);
-    m->vcpu->engine->state_changed(m->vcpu);
+}
+
+void machine_load(struct machine *m, const struct image *image)
+{
+    struct error err = {0};
+
+    /* A new engine: what one program does must not depend on those before it. */
+    if (vm_set_engine(m->vm, m->engine, &err))
+        stop(&err);
+    make_memory(m, image);
+    start(m, image);
+}
+
+void machine_reload(struct machine *m, const struct image *image)
+{
+    u8 *ram = m->host;
+
+    if (!m->vcpu->engine) {
+        machine_load(m, image);
+        return;
+    }
+    if (!m->wanted && !(m->wanted = malloc(RAM_SIZE)))
+        stop(&(struct error){"no memory"});
+    m->host = m->wanted;
+    make_memory(m, image);
+    m->host = ram;
+    for (u64 page = 0; page < RAM_SIZE; page += 0x1000)
+        if (memcmp(ram + page, m->wanted + page, 0x1000))
+            memory_poke(&m->vm->memory, page, m->wanted + page, 0x1000);
+    start(m, image);
 }
 
 enum engine_exit machine_run(struct machine *m, u64 budget)

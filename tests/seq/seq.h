@@ -5,6 +5,8 @@
  *   layout.h    where things are in the guest
  *   system.S    the guest's system: faults are noted, and the program goes on behind them
  *   machine.c   the bare machine: page tables, state, run, compare
+ *   run.c       one program in two of them
+ *   bytes.c     programs for the fuzzer
  *   pieces.c    random pieces of programs, by what they are after
  *   program.c   from pieces to an image: places, jumps, tables
  *   cases.c     programs that once failed, and their text
@@ -39,10 +41,11 @@ struct image {
 /* How a program is run. */
 struct schedule {
     u64 seed;
-    u32 total; /* instructions */
-    u8 kind;   /* enum schedule_kind */
-    u8 engine; /* which of the translators */
-    u8 events; /* EVENT_*: what happens between runs, now and then */
+    u32 total;  /* instructions */
+    u8 kind;    /* enum schedule_kind */
+    u8 engine;  /* which of the translators */
+    u8 events;  /* EVENT_*: what happens between runs, now and then */
+    bool go_on; /* with engines that have run other programs */
 };
 enum {
     EVENT_NMI = 1 << 0,
@@ -66,6 +69,8 @@ struct machine;
 struct machine *machine_new(const struct engine_ops *engine, u32 threshold, u64 cache, bool free);
 void machine_free(struct machine *m);
 void machine_load(struct machine *m, const struct image *image);
+/* The same with the engine as it is, and with all that it has cached. */
+void machine_reload(struct machine *m, const struct image *image);
 enum engine_exit machine_run(struct machine *m, u64 budget);
 void machine_nmi(struct machine *m);
 void machine_interrupt(struct machine *m);
@@ -83,6 +88,20 @@ const struct vcpu_state *machine_state(const struct machine *m);
 const u8 *machine_code(const struct machine *m, u64 rip, unsigned *available);
 /* Whether the two are in the same state; `memory`: and have the same memory. Says what differs, if asked. */
 bool machine_equal(const struct machine *a, const struct machine *b, bool memory, FILE *report);
+
+/* ---- run.c ---- */
+
+/* Run a program in both to its end or to the first difference, which `report` (or NULL) is told. Returns whether there was
+   none; `done`: instructions up to there. */
+bool run_both(struct machine *interp, struct machine *jit, const struct image *image,
+              const struct schedule *schedule, FILE *report, u32 *done);
+
+/* ---- bytes.c ---- */
+
+/* false: too few. schedule->engine is below 4. */
+bool image_from_bytes(const u8 *data, size_t size, struct image *image, struct schedule *schedule);
+/* The code from its RIP on, and nearly the state. Returns the size. */
+size_t image_to_bytes(const struct image *image, u8 *data, size_t max);
 
 /* ---- programs ---- */
 

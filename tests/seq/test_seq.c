@@ -7,6 +7,7 @@
  *   test_seq --program SEED        one again, as a failing one prints itself
  *   test_seq --case SETUP CODE     one as text, as in cases.c
  *   test_seq --list SEED           what a program looks like
+ *   test_seq --seeds FOLDER        what fuzz_jit begins with
  *   test_seq --part NAME           one of the suites
  */
 #include <setjmp.h>
@@ -74,102 +75,14 @@ static void catch_crashes(void)
 
 /* ---- one program ---- */
 
-static u32 next_budget(const struct schedule *s, struct random *r)
-{
-    u64 pick = random_next(r) >> 20;
-
-    switch (s->kind) {
-    case SCHEDULE_WHOLE: return s->total;
-    case SCHEDULE_ODD: return 1 + (u32)(pick % 37);
-    default: return 1 + (u32)(pick & 1 ? pick % 400 : pick % 60);
-    }
-}
-
-/* What comes from outside, the same for both; where the second one runs is its own business. */
-static void happen(struct machine *a, struct machine *b, const struct image *image, u8 events,
-                   struct random *r)
-{
-    if (events & EVENT_NMI && random_chance(r, 8)) {
-        machine_nmi(a);
-        machine_nmi(b);
-    }
-    if (events & EVENT_INTERRUPT && random_chance(r, 4)) {
-        machine_interrupt(a);
-        machine_interrupt(b);
-    }
-    if (events & EVENT_DMA && random_chance(r, 4)) {
-        unsigned site = image->sites[random_below(r, MAX_SITES)];
-        u32 v = (u32)random_next(r);
-
-        if (site) {
-            machine_write_code(a, site, v);
-            machine_write_code(b, site, v);
-        }
-    }
-    if (events & EVENT_HOP && random_chance(r, 12))
-        machine_hop(b, random_chance(r, 2) ? &interp_engine : &jit_engine);
-}
-
-static bool ends_equal(struct machine *a, struct machine *b, FILE *report)
-{
-    machine_take_count(b, a);
-    return machine_equal(a, b, true, report);
-}
-
-/* The translator without a budget. Programs that do not end under the interpreter say nothing. */
-static bool run_free(const struct image *image, const struct schedule *schedule, FILE *report, u32 *done)
-{
-    struct machine *a = run.interp, *b = run.jit[schedule->engine];
-
-    machine_load(a, image);
-    *done = schedule->total;
-    if (machine_run(a, schedule->total) != ENGINE_EXIT_HALT)
-        return true;
-    run.executed += machine_state(a)->icount;
-    *done = (u32)machine_state(a)->icount;
-    machine_load(b, image);
-    machine_run_free(b, schedule->events & EVENT_HOP);
-    return ends_equal(a, b, report);
-}
-
-/* Run both to the end or to the first difference. Returns whether there was none; `done`: instructions up to there. */
-static bool run_both(const struct image *image, const struct schedule *schedule, FILE *report, u32 *done)
-{
-    struct machine *a = run.interp, *b = run.jit[schedule->engine];
-    struct random r = {schedule->seed | 1};
-
-    if (schedule->kind == SCHEDULE_FREE)
-        return run_free(image, schedule, report, done);
-    machine_load(a, image);
-    machine_load(b, image);
-    for (*done = 0; *done < schedule->total;) {
-        u32 budget = next_budget(schedule, &r);
-        bool last;
-        enum engine_exit x, y;
-
-        if (budget > schedule->total - *done)
-            budget = schedule->total - *done;
-        *done += budget;
-        last = *done == schedule->total;
-        happen(a, b, image, schedule->events, &r);
-        x = machine_run(a, budget);
-        y = machine_run(b, budget);
-        if (x != y && report)
-            fprintf(report, "    exit: %d, translated %d\n", x, y);
-        if (!machine_equal(a, b, last || random_chance(&r, 8), report) || x != y)
-            return false;
-        if (x != ENGINE_EXIT_BUDGET)
-            break;
-    }
-    run.executed += machine_state(a)->icount;
-    return true;
-}
-
 static bool agree(const struct image *image, const struct schedule *schedule)
 {
     u32 done;
 
-    return run_both(image, schedule, NULL, &done);
+    if (!run_both(run.interp, run.jit[schedule->engine], image, schedule, NULL, &done))
+        return false;
+    run.executed += done;
+    return true;
 }
 
 /* In a process of its own: a translation that crashes, or loops, fails like others. */
@@ -214,7 +127,7 @@ static void report(const struct image *image, const struct schedule *schedule)
 
     text_write_program(stdout, image, schedule);
     list_image(stdout, image);
-    if (run_both(image, schedule, stdout, &done)) {
+    if (run_both(run.interp, run.jit[schedule->engine], image, schedule, stdout, &done)) {
         printf("  no difference any more\n");
         return;
     }
@@ -345,6 +258,28 @@ static int list_one(const char *seed)
     return 0;
 }
 
+static int write_seeds(const char *folder)
+{
+    enum { SEEDS = 24, SEED_BYTES = 500 };
+    static struct program p;
+
+    for (u64 seed = 0; seed < SEEDS; seed++) {
+        u8 bytes[SEED_BYTES];
+        char path[256];
+        size_t size;
+        FILE *to;
+
+        program_generate(seed, &p);
+        p.image.rip = CODE_BASE + 0x1000 * (seed % CODE_SWAP) + (seed % CODE_SWAP ? 0x280 : 0x40);
+        size = image_to_bytes(&p.image, bytes, sizeof(bytes));
+        snprintf(path, sizeof(path), "%s/sequence-%llu", folder, (unsigned long long)seed);
+        to = fopen(path, "w");
+        if (!to || fwrite(bytes, 1, size, to) != size || fclose(to))
+            return fprintf(stderr, "%s: cannot be written\n", path), 2;
+    }
+    return 0;
+}
+
 static int run_text(const char *setup, const char *code)
 {
     static struct image image;
@@ -375,6 +310,8 @@ int main(int argc, char **argv)
             status = run_one(argv[n + 1]);
         else if (!strcmp(argv[n], "--list") && n + 1 < argc)
             status = list_one(argv[n + 1]);
+        else if (!strcmp(argv[n], "--seeds") && n + 1 < argc)
+            status = write_seeds(argv[n + 1]);
         else if (!strcmp(argv[n], "--case") && n + 2 < argc)
             status = run_text(argv[n + 1], argv[n + 2]);
         else
