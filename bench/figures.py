@@ -130,14 +130,16 @@ def mean(values):
 
 
 def summary(results, peers, own):
-    """Medians, ratios and means: {"medians": {entry: {peer: s}}, "against": {peer: {other: {...}}}}."""
+    """Medians, ratios and means: {"medians": {entry: {peer: s}}, "against": {peer: {other: {...}}}}, for seconds and CPU
+    seconds. `own` are the peers that are Plastron: compared with QEMU, with native, and with the first of them."""
     against = {}
     for of in ("seconds", "cpu_seconds"):
         against[of] = {}
         for peer in own:
             against[of][peer] = {}
-            for other, function, cap in (("qemu", results.faster, CAP), ("native", results.ratio, None)):
-                if other in peers:
+            for other, function, cap in (("qemu", results.faster, CAP), ("native", results.ratio, None),
+                                         (own[0], results.ratio, None)):
+                if other in peers and other != peer:
                     against[of][peer][other] = {
                         "entries": {name: function(name, peer, other, of) for name in results.entries},
                         "means": results.means(peer, function, other, cap, of),
@@ -169,7 +171,7 @@ def counted(before, after):
 
 def counter_rows(results, peer):
     """What the translator did in each entry, a row each."""
-    rows = [["jit, per entry", "blocks translated", "translator ms", "host bytes a guest byte",
+    rows = [[f"{peer}, per entry", "blocks translated", "translator ms", "host bytes a guest byte",
              "flushes of the code", "thousand exits", "most exits for"]]
     for name, entry in results.entries.items():
         counters = entry.get("counters", {}).get(peer)
@@ -185,7 +187,9 @@ def counter_rows(results, peer):
     return rows
 
 
-HEADINGS = {"qemu": "times as fast as qemu", "native": "times as long as native"}
+def heading(peer, other, own):
+    words = "times as fast as qemu" if other == "qemu" else f"times as long as {other}"
+    return f"{peer}: {words}" if len(own) > 1 else words
 
 
 def rows_of(results, peers, own, of="seconds"):
@@ -194,7 +198,7 @@ def rows_of(results, peers, own, of="seconds"):
     medians, against = figures["medians"][of], figures["against"][of]
     columns = [(peer, other) for peer in own for other in against[peer]]
     rows = [["seconds" if of == "seconds" else "CPU seconds", *peers,
-             *(f"{peer}: {HEADINGS[other]}" if len(own) > 1 else HEADINGS[other] for peer, other in columns)]]
+             *(heading(peer, other, own) for peer, other in columns)]]
     kind = None
     for name, entry in results.entries.items():
         if all(value is None for value in medians[name].values()):

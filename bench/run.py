@@ -167,9 +167,11 @@ class Bench:
         self.skipped = {}
         self.memory = {}
         self.features = None
-        program = (arguments.program or arguments.build / "plastron").resolve()
-        makers = {engine: lambda engine=engine: kinds.Plastron(engine, program, image, shlex.split(arguments.words))
-                  for engine in arguments.engines}
+        program = (arguments.build / "plastron").resolve()
+        makers = {engine: lambda engine=engine: kinds.Plastron(engine, program, image, []) for engine in arguments.engines}
+        for name, words in arguments.variants:
+            other = Path(words.pop(0)).resolve() if words and not words[0].startswith("-") else program
+            makers[name] = lambda other=other, words=words: kinds.Plastron(arguments.engines[0], other, image, words)
         makers["qemu"] = lambda: kinds.Qemu(image)
         makers["native"] = lambda: kinds.Native(image)
         if arguments.bochs:
@@ -179,7 +181,7 @@ class Bench:
                 continue
             try:
                 self.peers[name] = make()
-                if name in arguments.engines:
+                if isinstance(self.peers[name], kinds.Plastron):
                     self.own.append(name)
             except kinds.Unavailable as reason:
                 self.skipped[name] = str(reason)
@@ -230,6 +232,14 @@ class Bench:
         results.add(name, markers)
 
 
+def variant(text):
+    """The argument of --variant: a name, and words."""
+    name, equals, words = text.partition("=")
+    if not equals or not re.fullmatch(r"[\w.-]+", name) or name in ("qemu", "native", "bochs"):
+        raise argparse.ArgumentTypeError("NAME=WORDS, and not the name of a peer")
+    return name, shlex.split(words)
+
+
 def host():
     model = re.search(r"^model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text(), re.M)
     return {"cpus": os.cpu_count(), "model": model[1] if model else platform.machine(), "system": platform.platform(),
@@ -249,8 +259,9 @@ def main():
     peers.add_argument("--peers", type=lambda text: text.split(","), default=["qemu", "native"],
                        help="beside Plastron (default qemu,native; - for none)")
     peers.add_argument("--bochs", action="store_true", help="Bochs too, once (minutes)")
-    peers.add_argument("--program", type=Path, help="instead of BUILD/plastron")
-    peers.add_argument("--words", default="", help="further words for `plastron run`, as one argument")
+    peers.add_argument("--variant", dest="variants", action="append", type=variant, default=[], metavar="NAME=WORDS",
+                       help="Plastron once more: with these options of `plastron run`, with another program if the first "
+                            "word is a path, or both; repeatable")
     parser.add_argument("--build", type=Path, default=ROOT / "build")
     parser.add_argument("--cpu-time", action="store_true",
                         help="show CPU seconds of the peers' processes (the file has both): for a machine that is not idle")
@@ -282,6 +293,9 @@ def main():
     if not bench.peers:
         print("bench/run.py: nothing to measure")
         return 1
+    load = os.getloadavg()[0]
+    if load > 0.5:
+        print(f"This machine is not idle (load {load:.1f}): the clock says little. --cpu-time is better, the scaling mode useless.")
     with open(image.disk, "rb") as disk:  # into the host's page cache, for the first peer as for the last
         while disk.read(1 << 24):
             pass

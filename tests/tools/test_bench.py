@@ -1,4 +1,5 @@
 """bench/figures.py: marker lines, medians, ratios, means and tables; and the limits of the native peer."""
+import argparse
 import os
 import subprocess
 import sys
@@ -121,6 +122,21 @@ def test_table():
     assert all(len(line) <= len(text[0]) for line in text)
     cpu = figures.rows_of(results_of(TIMES), list(TIMES), ["jit"], "cpu_seconds")
     assert ["  first", "1.000", "4.000", "0.500", "4.00", "2.00"] in cpu
+
+
+def test_table_of_two_engines():
+    """The second is compared with the first too."""
+    rows = figures.rows_of(results_of({"jit": {"first": [2.0]}, "interp": {"first": [5.0]}, "qemu": {"first": [6.0]}}),
+                           ["jit", "interp", "qemu"], ["jit", "interp"])
+    assert rows[0][4:] == ["jit: times as fast as qemu", "interp: times as fast as qemu", "interp: times as long as jit"]
+    assert ["  first", "2.000", "5.000", "6.000", "3.00", "1.20", "2.50"] in rows
+
+
+def test_variants():
+    assert run.variant("small=--jit-cache 4M") == ("small", ["--jit-cache", "4M"])
+    for bad in ("small", "qemu=--x", "a b=--x"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            run.variant(bad)
 
 
 def test_table_without_peers():
