@@ -340,7 +340,8 @@ int vm_reset(struct vm *vm, struct error *err)
     for (unsigned i = 0; i < vm->nvcpus; i++) {
         struct vcpu *vcpu = vm->vcpus[i];
 
-        __atomic_store_n(&vcpu->kick, 0, __ATOMIC_SEQ_CST);
+        /* Work that was left for the engine concerns memory, which is as it was. */
+        __atomic_fetch_and(&vcpu->kick, KICK_REQUEST, __ATOMIC_SEQ_CST);
         vcpu_state_reset(&vcpu->state, i == 0, vm->config.cpu.signature);
         vcpu->state.tsc_offset = -tsc; /* the TSC starts at 0 (SDM 3B 17.17) */
     }

@@ -238,6 +238,19 @@ static void test_triple_faults(void **state)
     vm_free(fake.vm);
 }
 
+/* Whoever has left work for a vCPU is not forgotten. */
+static void test_a_reset_keeps_requests(void **state)
+{
+    struct fake_vm fake;
+    struct error err;
+
+    fake_vm_new(&fake, "nj", 2, CLOCK_HOST);
+    vcpu_kick(fake.vm->vcpus[1], KICK_REQUEST | KICK_NMI);
+    assert_int_equal(vm_reset(fake.vm, &err), 0);
+    assert_int_equal(vcpu_kicked(fake.vm->vcpus[1]), KICK_REQUEST);
+    vm_free(fake.vm);
+}
+
 /* What a vCPU asks for stops it right there. */
 static void debug_exit(void *opaque, u64 offset, unsigned size, u64 value)
 {
@@ -294,6 +307,7 @@ int main(void)
         cmocka_unit_test(test_wake_one),
         cmocka_unit_test(test_timers),
         cmocka_unit_test(test_triple_faults),
+        cmocka_unit_test(test_a_reset_keeps_requests),
         cmocka_unit_test(test_requests_stop_at_the_next_instruction),
         cmocka_unit_test(test_observed_vcpus_take_turns),
     };
