@@ -310,6 +310,7 @@ struct block_cache *block_cache_new(struct interp *c, struct error *err)
         cache->size = MIN_ARENA_BYTES;
     cache->arena =
         mmap(NULL, cache->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    madvise(cache->arena, cache->size, MADV_HUGEPAGE);
     for (cache->nslots = 1; cache->nslots * SLOT_BYTES < cache->size;)
         cache->nslots *= 2;
     cache->table = calloc(cache->nslots, sizeof(*cache->table));

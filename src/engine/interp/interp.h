@@ -214,7 +214,7 @@ struct jump_entry {
     struct block *block;
     u64 generation;
 };
-enum { JUMP_BITS = 14, JUMP_ENTRIES = 1 << JUMP_BITS };
+enum { JUMP_BITS = 16, JUMP_ENTRIES = 1 << JUMP_BITS };
 
 struct interp {
     /* Hot. */
