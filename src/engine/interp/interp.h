@@ -183,7 +183,7 @@ enum {
     TLB_PHYS_EXEC = 2,  /* they permit instruction fetch */
     TLB_PHYS_GLOBAL = 4,
 };
-enum { TLB_BITS = 10, TLB_ENTRIES = 1 << TLB_BITS };
+enum { TLB_BITS = 12, TLB_ENTRIES = 1 << TLB_BITS };
 
 /* Which rights a TLB was filled with: what supervisor code may touch depends on SMAP and EFLAGS.AC. */
 enum { TLB_USER, TLB_SUPER, TLB_SUPER_AC, TLB_COUNT };

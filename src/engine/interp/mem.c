@@ -4,6 +4,7 @@
 #include "engine/interp/mem.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "engine/interp/debug.h"
 #include "engine/interp/tier.h"
@@ -691,9 +692,12 @@ void interp_tlb_flush_pcid(struct interp *c, u64 pcid)
 
 int interp_tlb_init(struct interp *c, struct error *err)
 {
-    c->spaces = aligned_alloc(PAGE_SIZE, TLB_SPACES * align_up(sizeof(struct tlb_space), PAGE_SIZE));
+    const size_t size = align_up(TLB_SPACES * sizeof(struct tlb_space), MIB(2));
+
+    c->spaces = aligned_alloc(MIB(2), size);
     if (!c->spaces)
         return error_set(err, "no memory on the host for the interpreter");
+    madvise(c->spaces, size, MADV_HUGEPAGE);
     for (unsigned n = 0; n < TLB_SPACES; n++) {
         c->spaces[n].used = false;
         c->spaces[n].cr3 = 0;
