@@ -14,7 +14,7 @@ BOOT = {"boot-init": "kernel", "boot-off": "kernel"}
 SCALING = ["py-object", "py-dict", "py-json", "sqlite", "crc32", "qsort", "sieve", "recursion"]
 CAP = 10  # an entry counts at most so much in the mean of all against QEMU
 
-MARKER = re.compile(r"BENCH ([\w-]+) (begin|end|sum|failed|features)\b ?(.*)")
+MARKER = re.compile(r"BENCH ([\w-]+) (begin|end|used|sum|failed|features)\b ?(.*)")
 DONE = re.compile(r"BENCH done\b")
 
 
@@ -59,6 +59,8 @@ class Markers:
             self._begun = (name, now, cpu)
         elif what == "features":
             self.features = tuple(rest.split())
+        elif what == "used":
+            self.cpu_seconds[name] = float(rest)
         elif what == "failed":
             self.failures.append(f"{name} failed: {rest}")
             self.seconds.pop(name, None)

@@ -6,6 +6,7 @@
  *   BENCH NAME begin
  *   BENCH NAME end
  *   BENCH NAME sum CHECKSUM        of what the command printed; or: BENCH NAME failed STATUS
+ *   BENCH NAME used SECONDS        of CPU time; only by hand, as a guest's clock is not the host's
  *
  * Before the first: BENCH init begin, and BENCH cpu with the CPU's features. After the last: BENCH done.
  * On the kernel's command line, or its own: bench.only=NAME,NAME... for some entries (an unknown name is none of them), and
@@ -19,6 +20,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <termios.h>
@@ -88,11 +90,21 @@ static pid_t start(const char *folder, const char *command)
     _exit(127);
 }
 
-static void run(const char *name, const char *command, int copies)
+/* The CPU seconds of the commands that have ended. */
+static double seconds_used(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_CHILDREN, &usage);
+    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
+static void run(const char *name, const char *command, int copies, int is_init)
 {
     char folder[COPIES_MAX][80], command_or_path[100];
     pid_t children[COPIES_MAX];
     int status = 0;
+    double used = seconds_used();
 
     printf("BENCH %s begin\n", name);
     drain();
@@ -108,6 +120,8 @@ static void run(const char *name, const char *command, int copies)
             status = of_child;
     }
     printf("BENCH %s end\n", name);
+    if (!is_init)
+        printf("BENCH %s used %.6f\n", name, seconds_used() - used);
     if (status)
         printf("BENCH %s failed %d\n", name, status);
     for (int i = 0; i < copies; i++) {
@@ -166,7 +180,7 @@ int main(int count, char **words)
         int command = 0;
         line[strcspn(line, "\n")] = 0;
         if (line[0] != '#' && sscanf(line, "%39s %39s %n", name, class, &command) == 2 && wanted(only, name))
-            run(name, line + command, copies);
+            run(name, line + command, copies, is_init);
     }
     printf("BENCH done\n");
     drain();

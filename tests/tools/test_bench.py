@@ -24,6 +24,7 @@ BENCH first end
 BENCH first sum 00ff
 BENCH other begin
 \x1b[0mBENCH other end\r
+BENCH other used 0.012345
 BENCH other sum 1234
 BENCH last begin
 BENCH last end
@@ -64,7 +65,7 @@ def test_markers():
     assert markers.features == ("fpu", "sse2", "avx2")
     assert ended == ["init", "first", "other", "last"]
     assert markers.seconds == {"first": 2.0, "other": 2.0}
-    assert markers.cpu_seconds == {"first": 0.25, "other": 0.25}
+    assert markers.cpu_seconds == {"first": 0.25, "other": 0.012345}
     assert markers.sums == {"first": "00ff", "other": "1234"}
     assert markers.failures == ["last failed: 256"]
 
