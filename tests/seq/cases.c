@@ -17,6 +17,9 @@ const struct written_program written_programs[] = {
     /* an instruction whose second page is exchanged every fourth time round */
     {"total=200 rip=10001000",
      " 1000=80c1407502cd83e9f13f0000 4ffd=b81122334401c3e9f7bfffff 6000=776601c3e9f7bfffff"},
+    /* A masked move of nothing left marks in the page tables */
+    {"wp zero total=2 rbp=20000000 rip=10001280", " 1280=36c462392dbd4f000000e9f1ffffff"},
+    {"wp zero total=2 rsi=20000000 rip=10000040", " 40=c4e2398ea600000000e9f2ffffff"},
 };
 const size_t written_program_count = ARRAY_SIZE(written_programs);
 

@@ -116,8 +116,10 @@ static void look_up(struct translation *t, unsigned size, bool write, bool write
     e_alu_imm(e, true, ALU_CMP, op_reg(JIT_T0), (i32)(PAGE_SIZE - size));
     place = e_jcc(e, CC_A);
     e_mov(e, JIT_T1, op_gs_index(JIT_T1, 3, tlb + offsetof(struct jit_tlb, delta)));
-    jit_add_fix(t, write ? FIX_WRITE : FIX_READ, place,
-                (struct fix){.size = (u16)size, .writes = writes, .apart = apart, .resume = e->p});
+    jit_add_fix(
+        t, write ? FIX_WRITE : FIX_READ, place,
+        (struct fix){
+            .size = (u16)size, .writes = writes, .masked = t->form->masked, .apart = apart, .resume = e->p});
 }
 
 /* The same for an address that is known; RAX is its page. */
@@ -139,6 +141,7 @@ static void look_up_constant(struct translation *t, u64 lin, unsigned size, bool
     jit_add_fix(t, write ? FIX_WRITE : FIX_READ, place,
                 (struct fix){.size = (u16)size,
                              .writes = write,
+                             .masked = t->form->masked,
                              .apart = true,
                              .fixed = true,
                              .offset = (u16)(lin - page),

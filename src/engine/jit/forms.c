@@ -283,6 +283,7 @@ static bool vector_form(struct jit_form *f, const struct x86_op_info *info)
             f->rm_bytes = 0; /* of the vector length */
         f->align = vex ? vex_alignment(m) : !needs_no_alignment(m);
         f->raises = !raises_nothing(m);
+        f->masked = strstr(m, "MASKMOV");
         implicit_operands(f, info);
         if (!strcmp(m, "VMOVDDUP"))
             f->kind = JIT_NONE;

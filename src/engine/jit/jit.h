@@ -243,6 +243,7 @@ struct jit_form {
     bool half;   /* ... half of that */
     bool align;  /* a memory operand must be aligned, if it has 16 bytes or more */
     bool raises; /* SSE exceptions */
+    bool masked; /* a mask may leave nothing of the access: no page walk for it */
     u8 xmm0;     /* JIT_READ, JIT_WRITE of XMM0, which is no operand */
     bool acc;    /* reads RAX (and RDX), which is no operand */
     bool rcx;    /* writes RCX, which is no operand */

@@ -454,7 +454,7 @@ static void emit_refill(struct translation *t, const struct fix *f)
     const struct code_cache *code = t->j->code;
     struct emit *e = &t->e;
     enum jit_vectors kind = f->vec_wide ? JIT_WIDE_VECTORS : f->vec ? JIT_VECTORS : JIT_NO_VECTORS;
-    u8 *missed, *again;
+    u8 *missed, *again = NULL;
 
     e_here(e, f->place);
     if (f->fixed)
@@ -470,13 +470,14 @@ static void emit_refill(struct translation *t, const struct fix *f)
             e_mov_imm(e, JIT_T0, f->page);
         e_target(e, e_jmp(e), f->resume);
         e_here(e, missed);
-        if (walked)
+        if (walked || f->masked)
             break;
         e_mov_imm(e, JIT_T0, f->size | (f->writes ? JIT_WALK_WRITES : 0));
         emit_call(t, code->stub.walk[kind]);
         again = e_jcc(e, CC_E);
     }
-    e_here(e, again);
+    if (again)
+        e_here(e, again);
     if (!f->apart) {
         jit_store_vectors(t, f->vec_dirty, f->vec_wide, f->vec_wide);
         e_mov_imm(e, JIT_T1, (u64)(uintptr_t)t->b);

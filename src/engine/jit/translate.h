@@ -35,6 +35,7 @@ struct fix {
     u16 size;    /* of the access */
     bool apart;  /* the access is of one instruction alone */
     bool writes; /* and it is a store, whatever it was checked for */
+    bool masked; /* and may be none at all */
     bool fixed;  /* its linear address is known: it is `page` + `offset`, and RAX keeps the page */
     u16 offset;
     u64 page;
