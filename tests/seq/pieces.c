@@ -942,28 +942,26 @@ static void privileged(struct gen *g)
 static void tables(struct gen *g)
 {
     static const u8 bits[] = {1, 2, 4, 0x20, 0x40};
-    struct piece *p;
     unsigned page = (unsigned)below(g, DATA_PAGES);
-    u64 entry = SYSTEM_BASE + SYSTEM_DATA_PT + page * 8;
+    u32 at = DATA_BASE + page * 0x1000;
+    bool more = chance(g, 3); /* more rights than before need no INVLPG */
+    struct piece *p;
 
     if (chance(g, 2))
-        op_abs(new_piece(g), true, 0x8b, value(g), DATA_BASE + page * 0x1000 + (u32)below(g, 0xff8));
+        op_abs(new_piece(g), true, 0x8b, value(g), at + (u32)below(g, 0xff8));
+    /* One piece, so that no jump comes between the store and INVLPG: only a machine that counts knows what is stale. */
     p = new_piece(g);
-    put8(p, 0x48), put8(p, 0xb8), put64(p, entry); /* MOV RAX, entry */
-    p = new_piece(g);
-    switch (below(g, 3)) {
-    case 0: /* accessed and dirty, present, rights: XOR byte [RAX], then INVLPG */
-        put8(p, 0x80), put8(p, 0x30), put8(p, bits[below(g, sizeof(bits))]);
-        break;
-    case 1: /* another frame: XOR dword [RAX] */
-        put8(p, 0x81), put8(p, 0x30), put32(p, 0x1000u << below(g, 3));
-        break;
-    default: /* more rights than before need no INVLPG */ put8(p, 0x80), put8(p, 0x08), put8(p, 3); break;
-    }
-    if (p->bytes[1] != 0x08 || chance(g, 2))
-        op_abs(new_piece(g), false, 0x0f01, 7, DATA_BASE + page * 0x1000 + (u32)below(g, 0x1000));
-    op_abs(new_piece(g), true, chance(g, 2) ? 0x8b : 0x01, value(g),
-           DATA_BASE + page * 0x1000 + (u32)below(g, 0xff8));
+    put8(p, 0x48), put8(p, 0xb8), put64(p, SYSTEM_BASE + SYSTEM_DATA_PT + page * 8); /* MOV RAX, entry */
+    if (more)
+        put8(p, 0x80), put8(p, 0x08), put8(p, 3); /* OR byte [RAX] */
+    else if (chance(g, 2))
+        put8(p, 0x80), put8(p, 0x30),
+            put8(p, bits[below(g, sizeof(bits))]); /* XOR byte [RAX]: accessed, dirty, rights */
+    else
+        put8(p, 0x81), put8(p, 0x30), put32(p, 0x1000u << below(g, 3)); /* XOR dword [RAX]: another frame */
+    if (!more || chance(g, 2))
+        op_abs(p, false, 0x0f01, 7, at + (u32)below(g, 0x1000)); /* INVLPG */
+    op_abs(new_piece(g), true, chance(g, 2) ? 0x8b : 0x01, value(g), at + (u32)below(g, 0xff8));
 }
 
 /* What decides how floating point works, and debug registers. */
