@@ -426,19 +426,26 @@ const struct vcpu_state *machine_state(const struct machine *m)
     return &m->vcpu->state;
 }
 
+bool machine_lost(const struct machine *m)
+{
+    u64 tables = m->vcpu->state.cr3 & PTE_ADDRESS;
+
+    return tables != SPACE_A && tables != SPACE_B;
+}
+
 const u8 *machine_code(const struct machine *m, u64 rip, unsigned *available)
 {
     u64 table = m->vcpu->state.cr3 & PTE_ADDRESS;
 
-    for (unsigned shift = 39; shift >= 12; shift -= 9) {
+    for (unsigned shift = 39; shift >= 12 && table < RAM_SIZE; shift -= 9) {
         u64 entry = get64(m, table + (rip >> shift & 511) * 8);
 
-        table = entry & PTE_ADDRESS;
-        if (!(entry & PTE_P) || table >= RAM_SIZE)
+        if (!(entry & PTE_P))
             return NULL;
+        table = entry & PTE_ADDRESS;
     }
     *available = 0x1000 - (rip & 0xfff);
-    return m->host + table + (rip & 0xfff);
+    return table < RAM_SIZE ? m->host + table + (rip & 0xfff) : NULL;
 }
 
 /* ---- comparison ---- */

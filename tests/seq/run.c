@@ -44,7 +44,7 @@ static void happen(struct machine *a, struct machine *b, const struct image *ima
 static bool ends_equal(struct machine *a, struct machine *b, FILE *report)
 {
     machine_take_count(b, a);
-    return machine_equal(a, b, true, report);
+    return machine_lost(a) || machine_lost(b) || machine_equal(a, b, true, report);
 }
 
 /* The translator without a budget. Programs that do not end under the interpreter say nothing. */
@@ -87,6 +87,8 @@ bool run_both(struct machine *a, struct machine *b, const struct image *image,
         happen(a, b, image, schedule->events, &r);
         x = machine_run(a, budget);
         y = machine_run(b, budget);
+        if (machine_lost(a) || machine_lost(b))
+            break;
         if (x != y && report)
             fprintf(report, "    exit: %d, translated %d\n", x, y);
         if (!machine_equal(a, b, last || random_chance(&r, 8), report) || x != y)

@@ -84,6 +84,8 @@ void machine_hop(struct machine *m, const struct engine_ops *engine);
 /* Back to its own, if it is with another. */
 void machine_come_home(struct machine *m);
 const struct vcpu_state *machine_state(const struct machine *m);
+/* Its page tables are none of ours: what it does then is up to what happens to be in the TLB. */
+bool machine_lost(const struct machine *m);
 /* The byte of the code where the program is now, through its page tables; NULL: elsewhere. Up to the end of its page. */
 const u8 *machine_code(const struct machine *m, u64 rip, unsigned *available);
 /* Whether the two are in the same state; `memory`: and have the same memory. Says what differs, if asked. */

@@ -127,6 +127,7 @@ static void report(const struct image *image, const struct schedule *schedule)
 
     text_write_program(stdout, image, schedule);
     list_image(stdout, image);
+    fflush(stdout); /* it may crash */
     if (run_both(run.interp, run.jit[schedule->engine], image, schedule, stdout, &done)) {
         printf("  no difference any more\n");
         return;
