@@ -29,6 +29,15 @@ def test_engines_end_in_one_state(guest, run, tmp_path, cpus):
     assert hashes["interp"] == hashes["jit"]
 
 
+def test_engines_end_in_one_state_32bit(guest, run):
+    """The same for the first 800 million instructions of a kernel of 32-bit code."""
+    hashes = [state_hash(run("run", "--engine", engine, "--jit-threshold", 2, "--kernel", guest.vmlinuz_686, "--initrd",
+                             guest.initrd_686, "--memory", "256M", "--append", "console=ttyS0", "--clock", "icount", "--rtc",
+                             "2024-02-29T12:00:00", "--serial", "none", "--stop-after", 800000000, "--state-hash",
+                             timeout=2 * BOOT_TIMEOUT)) for engine in ("interp", "jit")]
+    assert hashes[0] == hashes[1]
+
+
 def test_perf_map(guest, plastron, tmp_path):
     """perf finds a name for each translation: start, size, and what it is of."""
     process = subprocess.Popen([plastron, "run", "--engine", "jit", "--jit-perf-map", "--kernel", guest.vmlinuz, "--initrd",

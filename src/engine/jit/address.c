@@ -5,7 +5,10 @@
  * address of the page, in R15, and the host instruction has the guest's own operand with R15 added. Translations belong to a
  * mode, so the rights and with them the place of the TLB are constants.
  *
- * Accesses of a block off one general register share a check: the first one looks ahead, checks the bytes from the lowest to
+ * 32-bit code has its addresses computed twice, by LEA with 32 bits: before the look-up, and as the operand. FS and GS are
+ * checked to be as flat as the others, but for their base.
+ *
+ * In 64-bit code accesses of a block off one general register share a check: the first one looks ahead, checks the bytes from the lowest to
  * the highest of them at once, and keeps the delta in jit_vcpu.checked; the others only load it. Constants that are added to
  * the register in between (PUSH and POP, too) move its `shift`, not the bytes. A block in which such a check keeps failing
  * because it crosses a page is translated again with every access for itself (tier_apart).
@@ -25,6 +28,8 @@ static struct address operand_address(const struct translation *t)
     if (a.base == X86_RIP_REG || (a.base == X86_NO_REG && a.index == X86_NO_REG)) {
         a.base = X86_NO_REG;
         a.disp = t->b->cells[t->cell].disp;
+        if (jit_code32(t))
+            a.disp = (u32)a.disp;
     }
     return a;
 }
@@ -37,9 +42,9 @@ static bool is_constant(const struct address *a)
 {
     return a->base == X86_NO_REG && a->index == X86_NO_REG;
 }
-static bool is_based(const struct address *a)
+static bool is_based(const struct translation *t, const struct address *a)
 {
-    return a->base != X86_NO_REG && a->index == X86_NO_REG && !has_segment(a);
+    return !jit_code32(t) && a->base != X86_NO_REG && a->index == X86_NO_REG && !has_segment(a);
 }
 
 void jit_effective_address(struct translation *t, unsigned to, bool w)
@@ -79,12 +84,15 @@ static void linear_address(struct translation *t, const struct address *a)
             base = jit_get_guest(t, a->base, JIT_T0);
         if (a->index != X86_NO_REG)
             index = jit_get_guest(t, a->index, JIT_T0);
-        if (index == NO_INDEX && !disp)
+        if (index == NO_INDEX && !disp && !jit_code32(t))
             e_mov_rr(e, JIT_T0, base);
         else
-            e_lea(e, true, JIT_T0, (struct operand){OPERAND_MEM, (u8)base, (u8)index, a->scale, disp});
+            e_lea(e, !jit_code32(t), JIT_T0,
+                  (struct operand){OPERAND_MEM, (u8)base, (u8)index, a->scale, disp});
     }
-    if (has_segment(a))
+    if (has_segment(a) && jit_code32(t))
+        e_alu(e, false, ALU_ADD, JIT_T0, VCPU(segment_base));
+    else if (has_segment(a))
         e_alu(e, true, ALU_ADD, JIT_T0, op_gs(offsetof(struct jit_vcpu, interp.seg_base) + a->seg * 8));
 }
 
@@ -254,6 +262,18 @@ static struct operand based_operand(struct translation *t, unsigned base, i32 di
     i64 at = t->held.shift[base] + (i64)disp;
     struct span s;
 
+    if (jit_code32(t)) {
+        const struct address a = {(u8)base, X86_NO_REG, 0, SEG_DS, disp};
+
+        jit_clobber_flags(t);
+        linear_address(t, &a);
+        look_up(t, size, write, write, true);
+        linear_address(t, &a);
+        if (rax)
+            return op_index(JIT_T0, JIT_T1, 0, 0);
+        e_alu(&t->e, true, ALU_ADD, JIT_T1, op_reg(JIT_T0));
+        return op_mem(JIT_T1, 0);
+    }
     for (unsigned n = 0; n < MAX_CHECKED; n++) {
         const struct checked *c = &t->held.checked[n];
 
@@ -302,18 +322,46 @@ static void check_place(struct translation *t, unsigned size, enum jit_place_che
     }
 }
 
+/* The cell takes over where FS or GS of 32-bit code is not flat. Its base to segment_base; flags are clobbered. */
+static void check_segment(struct translation *t, unsigned seg)
+{
+    const size_t at = offsetof(struct vcpu_state, seg) + seg * sizeof(struct seg);
+    static const u8 movzx[] = {0x0f, 0xb7};
+    struct emit *e = &t->e;
+
+    e_mov(e, JIT_T1, INTERP(state));
+    e_alu_imm(e, false, ALU_CMP, op_mem(JIT_T1, (i32)(at + offsetof(struct seg, limit))), -1);
+    jit_bail_if(t, CC_NE);
+    emit_modrm(e, NULL, 0, false, false, movzx, 2, JIT_T0,
+               op_mem(JIT_T1, (i32)(at + offsetof(struct seg, attr))));
+    e_alu_imm(e, false, ALU_AND, op_reg(JIT_T0), SEG_UNUSABLE | SEG_CODE | SEG_EXPAND_DOWN | SEG_WRITE);
+    e_alu_imm(e, false, ALU_CMP, op_reg(JIT_T0), SEG_WRITE);
+    jit_bail_if(t, CC_NE);
+    e_mov32(e, JIT_T0, op_mem(JIT_T1, (i32)(at + offsetof(struct seg, base))));
+    emit_op(e, false, 0x89, JIT_T0, VCPU(segment_base));
+}
+
 static struct operand memory_operand(struct translation *t, unsigned size, bool write,
                                      enum jit_place_check check, bool rax)
 {
     struct address a = operand_address(t);
     bool checks = check != JIT_ANY_PLACE && size > 1;
 
+    if (jit_code32(t) && a.seg == SEG_CS) { /* may be for execution only */
+        t->unfit = true;
+        return op_mem(JIT_T1, 0);
+    }
+    if (jit_code32(t) && has_segment(&a)) {
+        jit_clobber_flags(t);
+        check_segment(t, a.seg);
+    }
+
     if (checks) {
         jit_clobber_flags(t);
         linear_address(t, &a);
         check_place(t, size, check);
     }
-    if (is_based(&a) && a.disp > -FAR && a.disp < FAR)
+    if (is_based(t, &a) && a.disp > -FAR && a.disp < FAR)
         return based_operand(t, a.base, (i32)a.disp, size, write, rax);
     jit_clobber_flags(t);
     if (is_constant(&a) && !has_segment(&a)) {
@@ -359,6 +407,7 @@ void jit_linear_address(struct translation *t)
 {
     struct address a = operand_address(t);
 
+    t->unfit |= jit_code32(t) && (a.seg == SEG_CS || has_segment(&a));
     jit_clobber_flags(t);
     linear_address(t, &a);
 }

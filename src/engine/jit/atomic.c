@@ -85,7 +85,7 @@ bool jit_bit_string(struct translation *t)
         e_mov_rr(e, JIT_T1, number);
     emit_op(e, true, 0xc1, 7, op_reg(JIT_T1)); /* SAR */
     emit8(e, (u8)(log + 3));
-    e_lea(e, true, JIT_T0, op_index(JIT_T0, JIT_T1, log, 0));
+    e_lea(e, !jit_code32(t), JIT_T0, op_index(JIT_T0, JIT_T1, log, 0));
     rm = jit_place(t, size, t->form->rm & JIT_WRITE, place_check(t));
     e_mov_rr(e, H_RAX, jit_get_guest(t, insn->reg, H_RAX));
     e_alu_imm(e, false, ALU_AND, op_reg(H_RAX), (i32)(size * 8 - 1));

@@ -11,24 +11,37 @@
 
 static void move_sp(struct translation *t, i32 by)
 {
-    e_lea(&t->e, true, JIT_RSP, op_mem(JIT_RSP, by));
+    e_lea(&t->e, !jit_code32(t), JIT_RSP, op_mem(JIT_RSP, by));
+}
+static i32 slot(const struct translation *t)
+{
+    return (i32)jit_width(t);
 }
 
-/* The place that PUSH of 8 bytes writes. */
+/* The place that PUSH writes. */
 static struct operand push_place(struct translation *t)
 {
-    return jit_based_operand(t, RSP, -8, 8, true);
+    return jit_based_operand(t, RSP, -slot(t), jit_width(t), true);
+}
+/* MOV of a stack slot. */
+static void store_slot(struct translation *t, struct operand to, unsigned from)
+{
+    emit_op(&t->e, !jit_code32(t), 0x89, from, to);
+}
+static void load_slot(struct translation *t, unsigned to, struct operand from)
+{
+    emit_op(&t->e, !jit_code32(t), 0x8b, to, from);
 }
 
 bool jit_push(struct translation *t)
 {
     struct operand to;
 
-    if (t->insn.operand_size != 8 || t->insn.is_mem)
+    if (t->insn.operand_size != jit_width(t) || t->insn.is_mem)
         return false;
     to = push_place(t);
-    e_store(&t->e, to, jit_get_guest(t, t->insn.rm, JIT_T0));
-    move_sp(t, -8);
+    store_slot(t, to, jit_get_guest(t, t->insn.rm, JIT_T0));
+    move_sp(t, -slot(t));
     return true;
 }
 
@@ -39,28 +52,28 @@ void jit_push_value(struct translation *t)
     e_store(&t->e, VCPU(scratch), JIT_T0);
     to = push_place(t);
     e_mov(&t->e, JIT_T0, VCPU(scratch));
-    e_store(&t->e, to, JIT_T0);
-    move_sp(t, -8);
+    store_slot(t, to, JIT_T0);
+    move_sp(t, -slot(t));
 }
 
 bool jit_push_mem(struct translation *t)
 {
     if (!t->insn.is_mem)
         return jit_push(t);
-    if (t->insn.operand_size != 8)
+    if (t->insn.operand_size != jit_width(t))
         return false;
-    e_mov(&t->e, JIT_T0, jit_memory_operand(t, 8, false, JIT_ANY_PLACE));
+    load_slot(t, JIT_T0, jit_memory_operand(t, jit_width(t), false, JIT_ANY_PLACE));
     jit_push_value(t);
     return true;
 }
 
 bool jit_push_imm(struct translation *t)
 {
-    if (t->insn.operand_size != 8)
+    if (t->insn.operand_size != jit_width(t))
         return false;
-    emit_op(&t->e, true, 0xc7, 0, push_place(t));
+    emit_op(&t->e, !jit_code32(t), 0xc7, 0, push_place(t));
     emit32(&t->e, (u32)t->insn.imm);
-    move_sp(t, -8);
+    move_sp(t, -slot(t));
     return true;
 }
 
@@ -68,11 +81,11 @@ bool jit_pop(struct translation *t)
 {
     unsigned n = t->insn.rm, to = in_memory(n) ? JIT_T0 : jit_host[n];
 
-    if (t->insn.operand_size != 8 || t->insn.is_mem)
+    if (t->insn.operand_size != jit_width(t) || t->insn.is_mem)
         return false;
-    e_mov(&t->e, to, jit_based_operand(t, RSP, 0, 8, false));
+    load_slot(t, to, jit_based_operand(t, RSP, 0, jit_width(t), false));
     if (n != RSP)
-        move_sp(t, 8);
+        move_sp(t, slot(t));
     jit_put_guest(t, n, to);
     return true;
 }
@@ -81,11 +94,11 @@ bool jit_leave(struct translation *t)
 {
     struct operand from;
 
-    if (t->insn.operand_size != 8)
+    if (t->insn.operand_size != jit_width(t))
         return false;
-    from = jit_based_operand(t, RBP, 0, 8, false);
-    e_lea(&t->e, true, JIT_RSP, op_mem(jit_host[RBP], 8));
-    e_mov(&t->e, jit_host[RBP], from);
+    from = jit_based_operand(t, RBP, 0, jit_width(t), false);
+    e_lea(&t->e, !jit_code32(t), JIT_RSP, op_mem(jit_host[RBP], slot(t)));
+    load_slot(t, jit_host[RBP], from);
     return true;
 }
 
@@ -165,10 +178,12 @@ bool jit_jcxz(struct translation *t)
     const struct cell *cell = &t->b->cells[t->cell];
     u8 *zero;
 
-    if (cell->rm || t->insn.address_size != 8)
+    if (cell->rm || t->insn.address_size != jit_width(t))
         return false;
     jit_release_vectors(t);
     jit_save_flags(t);
+    if (jit_code32(t))
+        emit8(&t->e, 0x67);
     emit_bytes(&t->e, around, sizeof(around));
     zero = e_jmp(&t->e);
     jit_fall(t);
@@ -194,21 +209,21 @@ static void store_return(struct translation *t)
     u64 rip = t->b->rip + t->b->nbytes;
     struct operand to = push_place(t);
 
-    if ((u64)(i64)(i32)rip == rip) {
-        emit_op(&t->e, true, 0xc7, 0, to);
+    if (jit_code32(t) || (u64)(i64)(i32)rip == rip) {
+        emit_op(&t->e, !jit_code32(t), 0xc7, 0, to);
         emit32(&t->e, (u32)rip);
     } else {
         e_mov_imm(&t->e, JIT_T0, rip);
         e_store(&t->e, to, JIT_T0);
     }
-    move_sp(t, -8);
+    move_sp(t, -slot(t));
 }
 
 bool jit_call(struct translation *t)
 {
     const struct cell *cell = &t->b->cells[t->cell];
 
-    if (cell->rm || t->insn.operand_size != 8)
+    if (cell->rm || t->insn.operand_size != jit_width(t))
         return false;
     jit_release_vectors(t);
     store_return(t);
@@ -244,13 +259,13 @@ static struct operand target_code(const struct translation *t)
 
 bool jit_ret(struct translation *t)
 {
-    if (t->insn.operand_size != 8)
+    if (t->insn.operand_size != jit_width(t))
         return false;
     jit_release_vectors(t);
     jit_clobber_flags(t);
-    e_mov(&t->e, JIT_T0, jit_based_operand(t, RSP, 0, 8, false));
+    load_slot(t, JIT_T0, jit_based_operand(t, RSP, 0, jit_width(t), false));
     find_target(t);
-    move_sp(t, 8);
+    move_sp(t, slot(t));
     count_block(t);
     e_jmp_indirect(&t->e, target_code(t));
     return true;
@@ -261,15 +276,15 @@ static void indirect_target(struct translation *t)
     jit_release_vectors(t);
     jit_clobber_flags(t);
     if (t->insn.is_mem)
-        e_mov(&t->e, JIT_T0, jit_memory_operand(t, 8, false, JIT_ANY_PLACE));
+        load_slot(t, JIT_T0, jit_memory_operand(t, jit_width(t), false, JIT_ANY_PLACE));
     else
-        e_mov_rr(&t->e, JIT_T0, jit_get_guest(t, t->insn.rm, JIT_T0));
+        load_slot(t, JIT_T0, op_reg(jit_get_guest(t, t->insn.rm, JIT_T0)));
     find_target(t);
 }
 
 bool jit_jmp_indirect(struct translation *t)
 {
-    if (t->insn.operand_size != 8)
+    if (t->insn.operand_size != jit_width(t))
         return false;
     indirect_target(t);
     count_block(t);
@@ -279,7 +294,7 @@ bool jit_jmp_indirect(struct translation *t)
 
 bool jit_call_indirect(struct translation *t)
 {
-    if (t->insn.operand_size != 8)
+    if (t->insn.operand_size != jit_width(t))
         return false;
     indirect_target(t);
     e_mov(&t->e, JIT_T1, target_code(t));

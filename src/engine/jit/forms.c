@@ -68,6 +68,12 @@ static const struct {
     {"JCXZ/JECXZ/JRCXZ", NULL, JIT_JCXZ},
     {"CMPXCHG8B", NULL, JIT_CMPXCHG_PAIR},
     {"CMPXCHG16B", NULL, JIT_CMPXCHG_PAIR},
+    {"INC", "Zv", JIT_INC},
+    {"DEC", "Zv", JIT_INC},
+    {"MOV", "AL,Ob", JIT_MOFFS},
+    {"MOV", "rAX,Ov", JIT_MOFFS},
+    {"MOV", "Ob,AL", JIT_MOFFS},
+    {"MOV", "Ov,rAX", JIT_MOFFS},
     {"STOS", NULL, JIT_STRING},
     {"MOVS", NULL, JIT_STRING},
     {"CLI", NULL, JIT_CLI},
@@ -232,6 +238,7 @@ static bool vector_operand(struct jit_form *f, const char *text, size_t length, 
         f->reg_vector = true;
         return true;
     case 'G':
+        f->general = true;
         f->reg = use;
         f->reg_size = text[1];
         return true;
@@ -244,7 +251,7 @@ static bool vector_operand(struct jit_form *f, const char *text, size_t length, 
     case 'W':
     case 'U': f->rm_vector = true; break;
     case 'E':
-    case 'R':
+    case 'R': f->general = true; break;
     case 'M': break;
     default: return false;
     }

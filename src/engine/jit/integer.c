@@ -200,6 +200,33 @@ bool jit_xchg_acc(struct translation *t)
     return true;
 }
 
+bool jit_inc(struct translation *t)
+{
+    static const u8 opcode = 0xff, prefix = 0x66;
+    unsigned size = t->insn.operand_size, reg;
+
+    jit_need_host_flags(t); /* CF stays */
+    reg = jit_get_guest(t, t->insn.rm, JIT_T0);
+    emit_modrm(&t->e, &prefix, size == 2, false, false, &opcode, 1, t->insn.opcode >> 3 & 1, op_reg(reg));
+    jit_flags_written(t);
+    jit_put_guest(t, t->insn.rm, reg);
+    return true;
+}
+
+bool jit_moffs(struct translation *t)
+{
+    static const u8 prefix = 0x66;
+    bool store = t->insn.opcode & 2;
+    unsigned size = t->insn.opcode & 1 ? t->insn.operand_size : 1;
+    u8 opcode = (u8)(0x8a - store * 2 + (size != 1));
+
+    if (t->insn.address_size != jit_width(t))
+        return false;
+    emit_modrm(&t->e, &prefix, size == 2, false, size == 8, &opcode, 1, jit_host[RAX],
+               jit_memory_operand(t, size, store, JIT_ANY_PLACE));
+    return true;
+}
+
 bool jit_nop(struct translation *t)
 {
     return true;

@@ -93,6 +93,7 @@ struct jit_vcpu {
     struct jit_vcpu *self;
     u64 guest_r9_r11[3];
     u64 scratch;
+    u32 segment_base;                 /* of an access by FS or GS in 32-bit code */
     bool crossed;                     /* the last refill was refused because the access crosses a page */
     u64 walk_lin;                     /* of the refill that found nothing */
     _Alignas(32) u8 vectors[16][32];  /* what stub.walk puts aside */
@@ -225,6 +226,8 @@ enum jit_kind {
     JIT_STMXCSR,
     JIT_PUSHF,
     JIT_STRING, /* STOS, MOVS */
+    JIT_INC,    /* INC and DEC with the register in the opcode */
+    JIT_MOFFS,  /* MOV of the accumulator, from or to an address in the instruction */
     JIT_VECTOR, /* the same instruction, vector registers in the host's of the same number */
     JIT_BMI,    /* general registers, coded with VEX */
 };
@@ -238,6 +241,7 @@ struct jit_form {
     /* JIT_VECTOR and JIT_BMI: */
     u8 third;                                 /* JIT_READ, JIT_WRITE of VEX.vvvv */
     bool reg_vector, rm_vector, third_vector; /* a vector register, not a general one */
+    bool general;                             /* some operand is a general register, or may be one */
     bool fourth;                              /* bits 7..4 of the immediate are a vector register */
     u8 rm_bytes; /* of a memory operand; 0: the vector length; 0xff: the operand size */
     bool half;   /* ... half of that */

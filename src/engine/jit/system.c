@@ -116,7 +116,7 @@ bool jit_pushf(struct translation *t)
     static const u8 movzx[] = {0x0f, 0xb6};
     struct operand flags = INTERP(flags);
 
-    if (t->insn.operand_size != 8)
+    if (t->insn.operand_size != jit_width(t))
         return false;
     jit_clobber_flags(t);
     emit_modrm(&t->e, NULL, 0, false, false, movzx, 2, JIT_T1, flags);

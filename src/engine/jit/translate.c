@@ -150,7 +150,7 @@ bool jit_take_apart(const struct translation *t, struct raw *r)
         r->l = *p >> 2 & 1;
         r->pp = *p++ & 3;
     }
-    r->opcode[r->nopcode++] = *p;
+    r->opcode[r->nopcode++] = *p == 0x82 ? 0x80 : *p; /* the same, which 64-bit code does not have */
     if (*p == 0x0f && !(t->insn.prefixes & X86_PFX_VEX)) {
         r->opcode[r->nopcode++] = *++p;
         if (*p == 0x38 || *p == 0x3a)
@@ -286,6 +286,7 @@ enum jit_change jit_changes(const struct decoded *d, unsigned guest, i32 *by)
     case JIT_MOV_IMM:
     case JIT_BSWAP: changes = insn->rm == guest; break;
     case JIT_MOV_IMM_BYTE: changes = register_of(insn, 'b', insn->rm) == guest; break;
+    case JIT_MOFFS: changes = guest == RAX; break;
     case JIT_XCHG_ACC: changes = guest == RAX || insn->rm == guest; break;
     case JIT_LEAVE: changes = guest == RSP || guest == RBP; break;
     case JIT_VECTOR:
@@ -335,6 +336,8 @@ static jit_translator *const translators[] = {
     [JIT_STMXCSR] = jit_stmxcsr,
     [JIT_PUSHF] = jit_pushf,
     [JIT_STRING] = jit_string,
+    [JIT_INC] = jit_inc,
+    [JIT_MOFFS] = jit_moffs,
     [JIT_VECTOR] = jit_vector,
     [JIT_BMI] = jit_bmi,
 };
@@ -391,7 +394,7 @@ static bool ordinary(const struct cell *cell, interp_fn *fn, const struct x86_in
 
 static void decode_all(struct translation *t)
 {
-    struct x86_decode_mode mode = {X86_CODE64, t->j->interp.amd};
+    struct x86_decode_mode mode = {t->b->mode & MODE_CODE_MASK, t->j->interp.amd};
     size_t room = PAGE_SIZE - t->b->offset, first = t->b->nbytes < room ? t->b->nbytes : room;
 
     memcpy(t->code, (const void *)(uintptr_t)(t->b->page + t->b->offset), first);
@@ -405,7 +408,8 @@ static void decode_all(struct translation *t)
         d->form = NULL;
         if (x86_decode(&mode, t->code + cell->start, t->b->nbytes - cell->start, &d->insn) == X86_DECODE_OK &&
             ordinary(cell, fn, &d->insn) && d->insn.length == cell->len &&
-            (!d->insn.is_mem || d->insn.address_size == 8) && t->j->code->forms[d->insn.op].kind != JIT_NONE)
+            (!d->insn.is_mem || d->insn.address_size == jit_width(t)) &&
+            t->j->code->forms[d->insn.op].kind != JIT_NONE)
             d->form = &t->j->code->forms[d->insn.op];
     }
 }
@@ -590,6 +594,19 @@ static unsigned mode_number(struct code_cache *code, u32 mode)
     return n;
 }
 
+/* 64-bit code, or 32-bit code with flat segments. While alignment is checked, the cells do it. */
+static bool fit_mode(const struct block *b)
+{
+    enum { FLAT32 = MODE_CODE32 | MODE_STACK32 | MODE_FLAT };
+
+    if ((b->mode & (MODE_USER | MODE_AC)) == (MODE_USER | MODE_AC))
+        return false;
+    if ((b->mode & MODE_CODE_MASK) == MODE_CODE64)
+        return true;
+    return (b->mode & (FLAT32 | MODE_CODE_MASK | MODE_REAL)) == FLAT32 && !b->cs_base &&
+           b->cs_limit == UINT32_MAX && b->rip + b->nbytes <= UINT32_MAX;
+}
+
 enum { ENTRY_ALIGN = 16 };
 
 /* The whole block, its hot part at `start` and its cold one at `cold`. */
@@ -651,8 +668,7 @@ static bool translate(struct jit_vcpu *j, struct block *b)
     u64 page = b->rip & PAGE_MASK;
     unsigned mode;
 
-    if ((b->mode & MODE_CODE_MASK) != MODE_CODE64 ||
-        (b->mode & (MODE_USER | MODE_AC)) == (MODE_USER | MODE_AC))
+    if (!fit_mode(b))
         return reject(j, b, JIT_REJECT_MODE, 0);
     if (b->page == BLOCK_NO_PAGE)
         return reject(j, b, JIT_REJECT_PAGE, 0);

@@ -105,6 +105,16 @@ static inline bool in_memory(unsigned guest)
 {
     return jit_host[guest] == JIT_IN_MEMORY;
 }
+/* 32-bit code in flat segments. Everything is of 4 bytes where it would be of 8: addresses, which wrap, stack slots, the
+   targets of branches. */
+static inline bool jit_code32(const struct translation *t)
+{
+    return (t->b->mode & MODE_CODE_MASK) == MODE_CODE32;
+}
+static inline unsigned jit_width(const struct translation *t)
+{
+    return jit_code32(t) ? 4 : 8;
+}
 /* The host register that holds a guest register, loaded into `scratch` if it is kept in memory; and the way back after a
    write to it. */
 unsigned jit_get_guest(struct translation *t, unsigned guest, unsigned scratch);
@@ -170,7 +180,7 @@ void jit_follow_checks(struct translation *t, const struct decoded *d);
 
 typedef bool jit_translator(struct translation *t);
 jit_translator jit_plain, jit_acc_imm, jit_extend, jit_accumulator, jit_lea, jit_mov_imm, jit_bswap,
-    jit_xchg_acc, jit_nop;
+    jit_xchg_acc, jit_inc, jit_moffs, jit_nop;
 jit_translator jit_push, jit_push_mem, jit_push_imm, jit_jcxz, jit_pop, jit_leave, jit_call, jit_ret, jit_jmp,
     jit_jcc, jit_jmp_indirect, jit_call_indirect;
 /* RAX to the stack, as PUSH. */

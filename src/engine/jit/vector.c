@@ -111,11 +111,16 @@ bool jit_vector(struct translation *t)
     const struct x86_insn *insn = &t->insn;
     bool vex = insn->prefixes & X86_PFX_VEX, wide = vex && insn->vex_l;
     unsigned reg = insn->modrm >> 3 & 7, third = insn->vvvv, bytes = jit_vector_bytes(&t->all[t->cell]);
+    u8 fourth = (u8)insn->imm;
     struct operand rm;
     struct raw r;
 
     if (!insn->has_modrm || jit_flags_needed(t) || !jit_take_apart(t, &r))
         return false;
+    if (jit_code32(t)) { /* 64-bit operands and registers above 7 are not to be had */
+        r.w &= !f->general && !f->acc;
+        fourth &= 0x7f;
+    }
     if (f->raises)
         check_masks(t);
     if (f->reg_vector && (f->reg & JIT_READ))
@@ -123,7 +128,7 @@ bool jit_vector(struct translation *t)
     if (f->third_vector && (f->third & JIT_READ))
         hold(t, insn->vvvv, wide);
     if (f->fourth)
-        hold(t, insn->imm >> 4 & 15, wide);
+        hold(t, fourth >> 4, wide);
     if (f->xmm0 & JIT_READ)
         hold(t, 0, wide);
     if (f->rm_vector && !insn->is_mem && (f->rm & JIT_READ))
@@ -147,7 +152,10 @@ bool jit_vector(struct translation *t)
         emit_vex(&t->e, r.map, r.pp, r.w, r.l, third, r.opcode[0], reg, rm);
     else
         emit_modrm(&t->e, r.prefixes, r.nprefixes, false, r.w, r.opcode, r.nopcode, reg, rm);
-    emit_bytes(&t->e, r.imm, r.nimm);
+    if (f->fourth)
+        emit8(&t->e, fourth);
+    else
+        emit_bytes(&t->e, r.imm, r.nimm);
     jit_flags_written(t);
     if (f->reg & JIT_WRITE) {
         if (f->reg_vector)
@@ -177,7 +185,7 @@ bool jit_vzero(struct translation *t)
     jit_release_vectors(t);
     load_state(t);
     emit_bytes(&t->e, xorps, sizeof(xorps));
-    for (unsigned n = 0; n < 16; n++)
+    for (unsigned n = 0; n < (jit_code32(t) ? 8 : 16); n++)
         for (i32 half = all ? 0 : 16; half < 32; half += 16) {
             struct operand to = vector_home(n);
 
@@ -197,6 +205,7 @@ bool jit_bmi(struct translation *t)
 
     if (!jit_take_apart(t, &r))
         return false;
+    r.w &= !jit_code32(t);
     /* One scratch register each: R15 for ModRM.rm and then a second result, RAX for the other. */
     if (f->reg && f->third && (f->third & JIT_WRITE) && in_memory(insn->reg) && in_memory(insn->vvvv))
         return false;
