@@ -649,11 +649,17 @@ static void translate_block(struct translation *t, u8 *start, u8 *cold)
 
 static void list_by_rip(struct code_cache *code, struct block *b)
 {
-    struct block **list = &code->by_rip[jit_rip_hash(b->rip)];
+    struct block **list = &code->by_rip[jit_rip_hash(b->rip)], **at = list, *other;
 
-    for (const struct block *other = *list; other; other = other->tier_next)
+    while ((other = *at)) {
         if (other == b) /* from an earlier translation */
             return;
+        if (other->tier_code)
+            at = &other->tier_next;
+        else
+            *at =
+                other->tier_next; /* dead: code that is rewritten again and again would make the list long */
+    }
     b->tier_next = *list;
     *list = b;
 }
