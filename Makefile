@@ -45,7 +45,7 @@ check-short-long: ## the short form of check-long that .ci/run uses: unit tests 
 
 bench: ## measure beside QEMU and the host (ARGS='--quick', '--bochs', '--help'); table here, JSON in build/bench.json
 	@tools/setup.sh build guest
-	@tools/setup.sh --check bench || echo "Going on with the peers that are installed."
+	@tools/setup.sh bench || echo "Going on with the peers that are installed."
 	@$(MAKE) --no-print-directory all
 	@tools/guest/make-guest.sh $(GUEST) small bench
 	$(PYTHON) bench/run.py --build $(BUILD) $(ARGS)
