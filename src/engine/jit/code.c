@@ -1,4 +1,7 @@
-/* The memory of host code: one memfd, mapped twice, so that no page is ever writable and executable in one mapping. */
+/*
+ * The memory of host code: shared memory, mapped twice, so that no page is ever writable and executable in one mapping. It
+ * has no file of its own: perf looks for names (perf.c) only where code is in anonymous memory.
+ */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,26 +13,19 @@
 struct code_cache *code_cache_new(size_t size, struct error *err)
 {
     struct code_cache *code = calloc(1, sizeof(*code));
-    int fd = memfd_create("plastron-code", MFD_CLOEXEC);
-    int problem = 0;
 
-    if (!code || fd < 0 || ftruncate(fd, (off_t)size)) {
-        problem = errno;
-    } else {
-        code->size = size;
-        code->rw = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-        code->rx = mmap(NULL, size, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
-        if (code->rw == MAP_FAILED || code->rx == MAP_FAILED)
-            problem = errno;
+    if (!code) {
+        error_set(err, "no memory on the host for the translator");
+        return NULL;
     }
-    if (fd >= 0)
-        close(fd);
-    if (problem) {
-        if (code && code->size)
-            code_cache_free(code);
-        else
-            free(code);
-        error_set(err, "the host gives no memory for translated code: %s", strerror(problem));
+    code->size = size;
+    code->rx = MAP_FAILED;
+    code->rw = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (code->rw != MAP_FAILED)
+        code->rx = mremap(code->rw, 0, size, MREMAP_MAYMOVE); /* of size 0: another one of the same pages */
+    if (code->rx == MAP_FAILED || mprotect(code->rx, size, PROT_READ | PROT_EXEC)) {
+        error_set(err, "the host gives no memory for translated code: %s", strerror(errno));
+        code_cache_free(code);
         return NULL;
     }
     return code;

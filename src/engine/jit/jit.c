@@ -47,7 +47,7 @@ static void tlb_page_flushed(struct interp *c, u64 lin)
     for (unsigned rights = 0; rights < TLB_COUNT; rights++)
         for (unsigned write = 0; write < 2; write++)
             j->tlb[rights][write].tag[slot] = empty_tag(slot);
-    j->page_id[0][slot] = j->page_id[1][slot] = 0;
+    j->page_id[0][jit_code_slot(lin)] = j->page_id[1][jit_code_slot(lin)] = 0;
 }
 
 static void tlb_protected(struct interp *c, u64 host)
@@ -81,7 +81,7 @@ static void note_pages(struct jit_vcpu *j, const struct block *b)
     for (unsigned n = 0; n < (b->page2 == BLOCK_NO_PAGE ? 1 : 2); n++) {
         u64 page = b->rip + n * PAGE_SIZE;
 
-        j->page_id[user][jit_page_slot(page)] = b->tier_page[n];
+        j->page_id[user][jit_code_slot(page)] = b->tier_page[n];
         j->low_supervisor |= !user && !(page >> 63);
     }
 }

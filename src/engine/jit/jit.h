@@ -121,6 +121,11 @@ static inline struct jit_vcpu *jit_of(struct interp *c)
     return (struct jit_vcpu *)c;
 }
 
+/* In page_id. Known when code is translated, so it may take more bits of the address than a slot of the TLB. */
+static inline unsigned jit_code_slot(u64 lin)
+{
+    return (lin >> PAGE_SHIFT ^ lin >> (PAGE_SHIFT + 8) ^ lin >> (PAGE_SHIFT + 16)) & 255;
+}
 static inline unsigned jit_page_slot(u64 lin)
 {
     return lin >> PAGE_SHIFT & 255;

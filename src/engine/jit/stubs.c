@@ -80,7 +80,7 @@ u8 *jit_emit_page_check(struct emit *e, const struct block *b, unsigned n)
 
     emit_op(e, false, 0x81, ALU_CMP,
             op_gs(offsetof(struct jit_vcpu, page_id) +
-                  (user * 256u + jit_page_slot(b->rip + n * PAGE_SIZE)) * 4));
+                  (user * 256u + jit_code_slot(b->rip + n * PAGE_SIZE)) * 4));
     emit32(e, b->tier_page[n]);
     return e_jcc(e, CC_NE);
 }
