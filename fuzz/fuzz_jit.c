@@ -10,19 +10,22 @@
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
 
-static const u32 thresholds[] = {1, 1, 2, 3};
+static const struct machine_config engines[] = {{&jit_engine, 1, 256 << 10, false, NULL},
+                                                {&jit_engine, 2, 256 << 10, false, NULL},
+                                                {&jit_engine, 1, 64 << 10, false, NULL},
+                                                {&jit_engine, 1, 256 << 10, false, "v2"}};
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 {
-    static struct machine *interp, *jit[ARRAY_SIZE(thresholds)];
+    static struct machine *interp, *jit[ARRAY_SIZE(engines)];
     static struct image image;
     struct schedule schedule;
     u32 done;
 
     if (!interp) {
-        interp = machine_new(&interp_engine, 0, 0, false);
-        for (size_t n = 0; n < ARRAY_SIZE(thresholds); n++)
-            jit[n] = machine_new(&jit_engine, thresholds[n], 256 << 10, false);
+        interp = machine_new(&(struct machine_config){.engine = &interp_engine});
+        for (size_t n = 0; n < ARRAY_SIZE(engines); n++)
+            jit[n] = machine_new(&engines[n]);
     }
     if (!image_from_bytes(data, size, &image, &schedule))
         return -1;

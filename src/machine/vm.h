@@ -59,6 +59,9 @@ struct vm_config {
     u64 jit_cache;     /* bytes of translated code; 0: the translator's default */
     u32 jit_threshold; /* executions of a block before it is translated; 0: the translator's default */
     bool jit_perf_map; /* names of translated code for perf, in /tmp/perf-PID.map */
+    /* Tests of what engines do on lesser hosts: they execute on this one what it has, and this model has. NULL: no limit.
+       Borrowed. */
+    const struct cpu_model *host_limit;
     u64 random_seed; /* icount: RDRAND and other randomness come from it; 0 with the host clock: host entropy */
 };
 

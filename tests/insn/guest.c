@@ -38,6 +38,7 @@ struct guest {
     struct mem_region ram;
     u8 *host;
     u64 next_table;
+    struct cpu_model host_limit;
     struct vcpu_state base; /* everything that cases do not set */
 };
 
@@ -103,14 +104,17 @@ static void make_system(struct guest *g)
     g->base.seg[SEG_LDTR] = (struct seg){.attr = SEG_UNUSABLE};
 }
 
-struct guest *guest_new(const struct engine_ops *engine, const u8 *read_only)
+struct guest *guest_new(const struct engine_ops *engine, const char *host, const u8 *read_only)
 {
     struct guest *g = calloc(1, sizeof(*g));
     struct vm_config config = {
         .name = "insn", .ram_size = RAM_SIZE, .vcpus = 1, .clock = CLOCK_ICOUNT, .jit_threshold = 1};
     struct error err = {0};
 
-    if (!g || cpu_model_parse("max", &config.cpu, &err) || !(g->vm = vm_new(&config, &err)))
+    if (!g || (host && cpu_model_parse(host, &g->host_limit, &err)))
+        stop(&err);
+    config.host_limit = host ? &g->host_limit : NULL;
+    if (cpu_model_parse("max", &config.cpu, &err) || !(g->vm = vm_new(&config, &err)))
         stop(&err);
     g->ram = (struct mem_region){.size = RAM_SIZE,
                                  .enabled = true,

@@ -122,7 +122,8 @@ void native_run(const struct insn_case *test, struct insn_outcome *out);
 
 struct guest;
 struct engine_ops;
-struct guest *guest_new(const struct engine_ops *engine, const u8 *read_only);
+/* `host`: CPU model that limits what the engine uses of the host; NULL: none. */
+struct guest *guest_new(const struct engine_ops *engine, const char *host, const u8 *read_only);
 u64 guest_components(const struct guest *guest);
 void guest_free(struct guest *guest);
 /* From now on the interpreter takes (or not) the host for one that has no vector instructions beyond SSE2. */

@@ -8,6 +8,7 @@
  *   test_insn --only MNEMONIC [--count N]   of some rows; VF* for all that begin so
  *   test_insn --run MODE BYTES SEED         one case again, as a failing one prints itself
  *   test_insn --case MODE BYTES STATE       a case as text, as in cases.c
+ *   test_insn --host MODEL ...              on a host that has no more than this CPU model; before all other words
  *   test_insn --engine jit ...              the translator instead of the interpreter; before all other words
  *   test_insn --coverage                    each row: how it is tested
  *   test_insn --record                      golden.txt, from this CPU
@@ -404,12 +405,17 @@ int main(int argc, char **argv)
 {
     const struct engine_ops *engine = &interp_engine;
     static u8 background[DATA_SIZE];
-    const char *percent = getenv("PLASTRON_CASES");
+    const char *percent = getenv("PLASTRON_CASES"), *host = NULL;
     int status = -1;
 
     run.count = DEFAULT_COUNT * strtoull(percent ? percent : "100", NULL, 0) / 100;
     data_background(background);
     native_start(background + DATA_WRITABLE);
+    if (argc > 2 && !strcmp(argv[1], "--host")) {
+        host = argv[2];
+        argv += 2;
+        argc -= 2;
+    }
     if (argc > 2 && !strcmp(argv[1], "--engine")) {
         if (strcmp(argv[2], "jit"))
             return fprintf(stderr, "usage: see the head of test_insn.c\n"), 2;
@@ -417,7 +423,7 @@ int main(int argc, char **argv)
         argv += 2;
         argc -= 2;
     }
-    run.guest = guest_new(engine, background + DATA_WRITABLE);
+    run.guest = guest_new(engine, host, background + DATA_WRITABLE);
     components_of_both = host_components() & guest_components(run.guest);
     for (int n = 1; n < argc && status < 0; n++) {
         if (!strcmp(argv[n], "--count") && n + 1 < argc)

@@ -21,8 +21,9 @@ struct machine {
     u8 *host;
     u64 next_table;
     struct vcpu_state base; /* what programs do not set */
-    u8 *wanted;             /* by machine_reload */
-    u64 data_seed;          /* what `data` was made from */
+    struct cpu_model host_limit;
+    u8 *wanted;    /* by machine_reload */
+    u64 data_seed; /* what `data` was made from */
     u8 data[PHYS_OTHER + 0x1000 - PHYS_DATA];
 };
 
@@ -208,18 +209,21 @@ static const struct vcpu_intc_ops intc = {.ack = interrupt_ack,
                                           .init = ignore,
                                           .tsc_changed = ignore};
 
-struct machine *machine_new(const struct engine_ops *engine, u32 threshold, u64 cache, bool free)
+struct machine *machine_new(const struct machine_config *how)
 {
     struct machine *m = calloc(1, sizeof(*m));
     struct vm_config config = {.name = "seq",
                                .ram_size = RAM_SIZE,
                                .vcpus = 1,
-                               .clock = free ? CLOCK_HOST : CLOCK_ICOUNT,
-                               .jit_threshold = threshold,
-                               .jit_cache = cache};
+                               .clock = how->free ? CLOCK_HOST : CLOCK_ICOUNT,
+                               .jit_threshold = how->threshold,
+                               .jit_cache = how->cache};
     struct error err = {0};
 
-    if (!m || cpu_model_parse("max", &config.cpu, &err) || !(m->vm = vm_new(&config, &err)))
+    if (!m || (how->host && cpu_model_parse(how->host, &m->host_limit, &err)))
+        stop(&err);
+    config.host_limit = how->host ? &m->host_limit : NULL;
+    if (cpu_model_parse("max", &config.cpu, &err) || !(m->vm = vm_new(&config, &err)))
         stop(&err);
     m->ram = (struct mem_region){.size = RAM_SIZE,
                                  .enabled = true,
@@ -230,7 +234,7 @@ struct machine *machine_new(const struct engine_ops *engine, u32 threshold, u64 
     if (memory_add_region(&m->vm->memory, &m->ram, &err))
         stop(&err);
     memory_commit(&m->vm->memory);
-    m->engine = engine;
+    m->engine = how->engine;
     m->vcpu = m->vm->vcpus[0];
     m->host = m->vm->memory.blocks[0]->host;
     m->vcpu->intc = &intc;

@@ -65,8 +65,13 @@ enum schedule_kind {
 /* ---- machines ---- */
 
 struct machine;
-/* `threshold` and `cache` are those of struct vm_config. `free`: time is the host's, so that nothing counts instructions. */
-struct machine *machine_new(const struct engine_ops *engine, u32 threshold, u64 cache, bool free);
+struct machine_config {
+    const struct engine_ops *engine;
+    u32 threshold, cache; /* of struct vm_config */
+    bool free;            /* time is the host's, so that nothing counts instructions */
+    const char *host;     /* CPU model that limits what the engine uses of the host; NULL: none */
+};
+struct machine *machine_new(const struct machine_config *how);
 void machine_free(struct machine *m);
 void machine_load(struct machine *m, const struct image *image);
 /* The same with the engine as it is, and with all that it has cached. */

@@ -33,14 +33,15 @@ enum {
 };
 
 /* How soon a block is translated, and how large the code cache is: one translates all at once, one lets blocks link first,
-   one drops all translations now and then. The last ones do not count instructions. */
-static const struct {
-    u32 threshold;
-    u64 cache;
-    bool free;
-} engines[] = {{1, 1 << 20, false}, {3, 1 << 20, false}, {1, 64 << 10, false},
-               {1, 1 << 20, true},  {3, 1 << 20, true},  {1, 64 << 10, true}};
-enum { COUNTING_ENGINES = 3 };
+   one drops all translations now and then. Two take the host for a lesser one. The last ones do not count instructions. */
+#define HOST_V1 "v2,-sse3,-ssse3,-sse4_1,-sse4_2,-popcnt,-cx16,-lahf_lm"
+static const struct machine_config engines[] = {
+    {&jit_engine, 1, 1 << 20, false, NULL},    {&jit_engine, 3, 1 << 20, false, NULL},
+    {&jit_engine, 1, 64 << 10, false, NULL},   {&jit_engine, 1, 1 << 20, false, "v2"},
+    {&jit_engine, 1, 1 << 20, false, HOST_V1}, {&jit_engine, 1, 1 << 20, true, NULL},
+    {&jit_engine, 3, 1 << 20, true, NULL},     {&jit_engine, 1, 64 << 10, true, NULL},
+};
+enum { COUNTING_ENGINES = 5 };
 
 static struct {
     struct machine *interp, *jit[ARRAY_SIZE(engines)];
@@ -297,9 +298,9 @@ int main(int argc, char **argv)
     int status = -1;
 
     run.count = DEFAULT_COUNT * strtoull(percent ? percent : "100", NULL, 0) / 100;
-    run.interp = machine_new(&interp_engine, 0, 0, false);
+    run.interp = machine_new(&(struct machine_config){.engine = &interp_engine});
     for (size_t n = 0; n < ARRAY_SIZE(engines); n++)
-        run.jit[n] = machine_new(&jit_engine, engines[n].threshold, engines[n].cache, engines[n].free);
+        run.jit[n] = machine_new(&engines[n]);
     for (int n = 1; n < argc && status < 0; n++) {
         if (!strcmp(argv[n], "--count") && n + 1 < argc)
             run.count = strtoull(argv[++n], NULL, 0);

@@ -7,7 +7,21 @@
 
 void interp_fp_init(struct interp *c)
 {
+    static const struct {
+        u32 host;
+        u8 feature;
+    } table[] = {{FP_HOST_SSE3, X86_FEATURE_SSE3},     {FP_HOST_SSSE3, X86_FEATURE_SSSE3},
+                 {FP_HOST_SSE4_1, X86_FEATURE_SSE4_1}, {FP_HOST_SSE4_2, X86_FEATURE_SSE4_2},
+                 {FP_HOST_AES, X86_FEATURE_AES},       {FP_HOST_PCLMUL, X86_FEATURE_PCLMULQDQ},
+                 {FP_HOST_SHA, X86_FEATURE_SHA},       {FP_HOST_GFNI, X86_FEATURE_GFNI},
+                 {FP_HOST_FMA, X86_FEATURE_FMA},       {FP_HOST_F16C, X86_FEATURE_F16C},
+                 {FP_HOST_AVX, X86_FEATURE_AVX},       {FP_HOST_AVX_VNNI, X86_FEATURE_AVX_VNNI}};
+    const struct cpu_model *limit = c->vcpu->vm->config.host_limit;
+
     c->fp.host = fp_host_features();
+    for (size_t n = 0; limit && n < ARRAY_SIZE(table); n++)
+        if (!cpu_model_has(limit, (enum x86_feature)table[n].feature))
+            c->fp.host &= ~table[n].host;
 }
 
 /* All exceptions masked: the handlers see to those that the guest has not masked. */

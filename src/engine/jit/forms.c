@@ -387,12 +387,12 @@ static bool needs_no_host(enum jit_kind kind)
     return memchr(kinds, kind, sizeof(kinds));
 }
 
-void jit_forms_init(struct jit_form forms[OP_COUNT])
+void jit_forms_init(struct jit_form forms[OP_COUNT], const struct cpu_model *limit)
 {
     bool has[X86_FEATURE_COUNT], avx = __builtin_cpu_supports("avx"); /* by the host's XCR0, too */
 
     for (unsigned n = 0; n < X86_FEATURE_COUNT; n++)
-        has[n] = host_has(n);
+        has[n] = host_has(n) && (!limit || limit->has[n]);
     memset(forms, 0, OP_COUNT * sizeof(*forms));
     for (unsigned op = 1; op < OP_COUNT; op++) {
         make_form(&forms[op], &x86_ops[op]);

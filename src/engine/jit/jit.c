@@ -382,6 +382,7 @@ static size_t code_cache_share(const struct vm *vm)
 
 static struct code_cache *code_cache_get(struct vcpu *vcpu, struct error *err)
 {
+    const struct cpu_model *limit = vcpu->vm->config.host_limit;
     struct code_cache *code = code_cache_new(code_cache_share(vcpu->vm), err);
 
     if (!code)
@@ -392,8 +393,8 @@ static struct code_cache *code_cache_get(struct vcpu *vcpu, struct error *err)
         error_set(err, "no memory on the host for the translator");
         return NULL;
     }
-    jit_forms_init(code->forms);
-    code->bmi2 = __builtin_cpu_supports("bmi2");
+    jit_forms_init(code->forms, limit);
+    code->bmi2 = __builtin_cpu_supports("bmi2") && (!limit || cpu_model_has(limit, X86_FEATURE_BMI2));
     code->counts = vcpu->vm->config.clock == CLOCK_ICOUNT;
     jit_make_stubs(code);
     forget_code(code);

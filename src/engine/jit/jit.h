@@ -257,8 +257,8 @@ struct jit_form {
     bool acc;    /* reads RAX (and RDX), which is no operand */
     bool rcx;    /* writes RCX, which is no operand */
 };
-/* Of every row; made once. */
-void jit_forms_init(struct jit_form forms[OP_COUNT]);
+/* Of every row; made once. `limit`: host_limit of struct vm_config. */
+void jit_forms_init(struct jit_form forms[OP_COUNT], const struct cpu_model *limit);
 
 /* ---- refill.c ---- */
 
