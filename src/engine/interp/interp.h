@@ -282,6 +282,7 @@ struct interp {
     i64 step_rest;      /* budget put aside while one instruction is stepped */
     bool event_in_step; /* the instruction being stepped delivered an event itself: no single-step trap */
     i64 run_budget;     /* what `left` was when run began */
+    const struct mem_range *near_range; /* of the last address; NULL: none since the map changed */
     u16 keys_used
         [2]; /* supervisor, user pages: protection keys of what was filled since everything was dropped */
     struct block *link_from; /* whose link[link_which] the loop may set to the block that it finds next */

@@ -104,10 +104,20 @@ struct walk {
     u32 error; /* PF_P and PF_RSVD, when fault */
 };
 
+/* memory_find, which mostly finds what it found last. */
+static const struct mem_range *range_of(struct interp *c, u64 phys)
+{
+    const struct mem_range *r = c->near_range;
+
+    if (likely(r && phys - r->start < r->end - r->start))
+        return r;
+    return c->near_range = memory_find(c->memory, phys);
+}
+
 /* A paging-structure entry in host memory, or NULL when it is not in RAM or ROM. */
 static void *entry_host(struct interp *c, u64 phys, struct mem_block **block, u64 *offset)
 {
-    const struct mem_range *r = memory_find(c->memory, phys);
+    const struct mem_range *r = range_of(c, phys);
 
     if (!r || !r->read_block)
         return NULL;
@@ -419,7 +429,7 @@ static struct tlb_entry *try_translate(struct interp *c, unsigned rights, u64 li
         if (access == MEM_WRITE && (e->phys & TLB_PHYS_WRITE)) {
             if (e->tag_write & TLB_INVALID) {
                 e->tag_write = page | TLB_SLOW;
-                tlb_open_write(c, e, page, memory_find(c->memory, e->phys & PAGE_MASK), e->phys & PAGE_MASK);
+                tlb_open_write(c, e, page, range_of(c, e->phys & PAGE_MASK), e->phys & PAGE_MASK);
             }
             return e;
         }
@@ -446,7 +456,7 @@ static struct tlb_entry *try_translate(struct interp *c, unsigned rights, u64 li
         e = scratch; /* executable and not readable (SMAP): data accesses must not find it */
     else
         tlb_note_filled(c, rights, e, lin, w.global);
-    r = memory_find(c->memory, w.phys);
+    r = range_of(c, w.phys);
     e->phys = w.phys | (w.global ? TLB_PHYS_GLOBAL : 0);
     if (!(s->cr0 & CR0_PG) || walk_allows(c, &w, rights, MEM_EXEC))
         e->phys |= TLB_PHYS_EXEC;
@@ -595,6 +605,7 @@ static void drop_entries(struct interp *c)
     c->space->cr3 = c->state->cr3;
     tell_tier(c, ALL_RIGHTS);
     c->keys_used[false] = c->keys_used[true] = 0;
+    c->near_range = NULL;
     for (unsigned half = 0; half < 2; half++) {
         c->large[half].lo = UINT64_MAX;
         c->large[half].hi = 0;
@@ -766,9 +777,11 @@ void interp_tlb_protect(struct interp *c, struct mem_block *block, u64 offset)
 
     for (struct tlb_space *space = c->spaces; space < c->spaces + TLB_SPACES; space++)
         space->closed = space != c->space;
-    for (struct tlb_entry *e = c->tlbs[0]; e < c->tlbs[TLB_COUNT]; e++)
-        if (!(e->tag_write & ~PAGE_MASK) && e->tag_write + e->addend == host)
-            e->tag_write |= TLB_INVALID;
+    for (unsigned t = 0; t < TLB_COUNT; t++)
+        if (c->space->filled >> t & 1)
+            for (struct tlb_entry *e = c->tlbs[t]; e < c->tlbs[t + 1]; e++)
+                if (!(e->tag_write & ~PAGE_MASK) && e->tag_write + e->addend == host)
+                    e->tag_write |= TLB_INVALID;
     if (c->tier)
         c->tier->tlb_protected(c, host);
 }
@@ -811,7 +824,7 @@ static u64 page_load(struct interp *c, const struct cell *i, const struct tlb_en
 
     if (!(e->tag_read & ~PAGE_MASK))
         return host_load((const void *)(uintptr_t)(lin + e->addend), size);
-    r = memory_find(c->memory, phys);
+    r = range_of(c, phys);
     if (r && r->read_block) /* a data breakpoint watches the page */
         return host_load(r->read_block->host + (phys - r->start) + r->read_offset, size);
     value = vcpu_mmio_read(c->vcpu, phys, size);
@@ -829,7 +842,7 @@ static void page_store(struct interp *c, const struct cell *i, const struct tlb_
         host_store((void *)(uintptr_t)(lin + e->addend), size, value);
         return;
     }
-    r = memory_find(c->memory, phys);
+    r = range_of(c, phys);
     if (r && r->write_block) {
         u64 offset = phys - r->start + r->write_offset;
 
@@ -979,7 +992,7 @@ static bool is_locked(const struct cell *i)
 /* Where the byte is in RAM that the guest reads and writes, and nobody watches; or NULL. */
 static u8 *ram_at(struct interp *c, u64 phys)
 {
-    const struct mem_range *r = memory_find(c->memory, phys);
+    const struct mem_range *r = range_of(c, phys);
 
     if (!r || !r->write_block || r->write_block != r->read_block || r->write_offset != r->read_offset)
         return NULL;
