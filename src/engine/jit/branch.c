@@ -257,6 +257,22 @@ static struct operand target_code(const struct translation *t)
     return op_gs_index(JIT_T1, 3, offsetof(struct jit_vcpu, target_code[t->b->tier_mode]));
 }
 
+void jit_find_other_mode(struct translation *t, unsigned mode_number)
+{
+    u64 rip = t->b->rip + t->b->nbytes;
+
+    e_mov_imm(&t->e, JIT_T0, rip);
+    e_alu(&t->e, true, ALU_CMP, JIT_T0,
+          op_gs(offsetof(struct jit_vcpu, target_rip[mode_number]) + jit_target_slot(rip) * 8));
+    jit_add_fix(t, FIX_BAIL, e_jcc(&t->e, CC_NE), (struct fix){.exit = JIT_EXIT_TARGET});
+}
+void jit_fall_to_other_mode(struct translation *t, unsigned mode_number)
+{
+    count_block(t);
+    e_jmp_indirect(&t->e, op_gs(offsetof(struct jit_vcpu, target_code[mode_number]) +
+                                jit_target_slot(t->b->rip + t->b->nbytes) * 8));
+}
+
 bool jit_ret(struct translation *t)
 {
     if (t->insn.operand_size != jit_width(t))

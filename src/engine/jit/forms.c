@@ -78,6 +78,8 @@ static const struct {
     {"MOVS", NULL, JIT_STRING},
     {"CLI", NULL, JIT_CLI},
     {"STI", NULL, JIT_STI},
+    {"STAC", NULL, JIT_STAC},
+    {"CLAC", NULL, JIT_STAC},
     {"SWAPGS", NULL, JIT_SWAPGS},
     {"RDPKRU", NULL, JIT_RDPKRU},
     {"STMXCSR", NULL, JIT_STMXCSR},
@@ -382,7 +384,7 @@ static bool host_has(unsigned feature)
 /* Translations that do not execute the instruction itself, and so need nothing of the host. */
 static bool needs_no_host(enum jit_kind kind)
 {
-    static const u8 kinds[] = {JIT_NOP, JIT_SWAPGS, JIT_RDPKRU};
+    static const u8 kinds[] = {JIT_NOP, JIT_STAC, JIT_SWAPGS, JIT_RDPKRU};
 
     return memchr(kinds, kind, sizeof(kinds));
 }

@@ -226,6 +226,7 @@ enum jit_kind {
     JIT_VZERO,
     JIT_CLI,
     JIT_STI,
+    JIT_STAC, /* and CLAC */
     JIT_SWAPGS,
     JIT_RDPKRU,
     JIT_STMXCSR,

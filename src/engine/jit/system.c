@@ -6,7 +6,14 @@
 
 #define STATE(field) op_mem(JIT_T1, (i32)offsetof(struct vcpu_state, field))
 
-enum { IF_BYTE = 1, IF_BIT = FLAG_IF >> 8, PKE_BYTE = 2, PKE_BIT = CR4_PKE >> 16 };
+enum {
+    IF_BYTE = 1,
+    IF_BIT = FLAG_IF >> 8,
+    AC_BYTE = 2,
+    AC_BIT = FLAG_AC >> 16,
+    PKE_BYTE = 2,
+    PKE_BIT = CR4_PKE >> 16
+};
 
 static void load_state(struct translation *t)
 {
@@ -58,6 +65,30 @@ bool jit_sti(struct translation *t)
     byte_op(t, 0x80, ALU_OR, byte_of(STATE(rflags), IF_BYTE), IF_BIT);
     emit_op(&t->e, false, 0xc7, 0, INTERP(kick_mask));
     emit32(&t->e, UINT32_MAX);
+    return true;
+}
+
+/* What follows is another block because of AC: of a mode with other rights. */
+bool jit_stac(struct translation *t)
+{
+    bool set = t->insn.op == OP_STAC;
+    u32 mode = set ? t->b->mode | MODE_AC : t->b->mode & ~(u32)MODE_AC;
+    unsigned number = jit_mode_number(t->j->code, mode), rights = set ? TLB_SUPER_AC : TLB_SUPER;
+    struct emit *e = &t->e;
+
+    if (number == JIT_MODES)
+        return false;
+    jit_release_vectors(t);
+    need_privilege(t);
+    jit_find_other_mode(t, number);
+    load_state(t);
+    byte_op(t, 0x80, set ? ALU_OR : ALU_AND, byte_of(STATE(rflags), AC_BYTE), (u8)(set ? AC_BIT : ~AC_BIT));
+    emit_op(e, false, 0xc7, 0, INTERP(mode));
+    emit32(e, mode);
+    e_mov(e, JIT_T0, INTERP(tlbs));
+    e_lea(e, true, JIT_T0, op_mem(JIT_T0, (i32)(rights * sizeof(t->j->interp.tlbs[0]))));
+    e_store(e, INTERP(tlb), JIT_T0);
+    jit_fall_to_other_mode(t, number);
     return true;
 }
 

@@ -245,6 +245,7 @@ enum jit_change jit_changes(const struct decoded *d, unsigned guest, i32 *by)
     case JIT_VZERO:
     case JIT_CLI:
     case JIT_STI:
+    case JIT_STAC:
     case JIT_SWAPGS:
     case JIT_STMXCSR:
     case JIT_CALL:
@@ -331,6 +332,7 @@ static jit_translator *const translators[] = {
     [JIT_VZERO] = jit_vzero,
     [JIT_CLI] = jit_cli,
     [JIT_STI] = jit_sti,
+    [JIT_STAC] = jit_stac,
     [JIT_SWAPGS] = jit_swapgs,
     [JIT_RDPKRU] = jit_rdpkru,
     [JIT_STMXCSR] = jit_stmxcsr,
@@ -581,8 +583,7 @@ static u32 page_id(struct code_cache *code, u64 linear, u64 host)
     return p->id;
 }
 
-/* JIT_MODES: there are too many. */
-static unsigned mode_number(struct code_cache *code, u32 mode)
+unsigned jit_mode_number(struct code_cache *code, u32 mode)
 {
     unsigned n = 0;
 
@@ -679,7 +680,7 @@ static bool translate(struct jit_vcpu *j, struct block *b)
     if (b->page == BLOCK_NO_PAGE)
         return reject(j, b, JIT_REJECT_PAGE, 0);
     hot = code->rw + (start < code->size / 2 ? start : code->size / 2);
-    mode = mode_number(code, b->mode);
+    mode = jit_mode_number(code, b->mode);
     b->tier_page[0] = page_id(code, page, b->page);
     b->tier_page[1] = b->page2 == BLOCK_NO_PAGE ? 0 : page_id(code, page + PAGE_SIZE, b->page2);
     if (code->full)

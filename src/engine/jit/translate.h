@@ -185,6 +185,12 @@ jit_translator jit_push, jit_push_mem, jit_push_imm, jit_jcxz, jit_pop, jit_leav
     jit_jcc, jit_jmp_indirect, jit_call_indirect;
 /* RAX to the stack, as PUSH. */
 void jit_push_value(struct translation *t);
+/* The number of a mode that translations have, JIT_MODES: there are too many. */
+unsigned jit_mode_number(struct code_cache *code, u32 mode);
+/* On to the code behind the block, in another mode: the cell takes over where it has no translation; and the jump, when the
+   mode has been changed. */
+void jit_find_other_mode(struct translation *t, unsigned mode_number);
+void jit_fall_to_other_mode(struct translation *t, unsigned mode_number);
 /* On to the code behind the block. */
 void jit_fall(struct translation *t);
 
@@ -223,7 +229,7 @@ jit_translator jit_string;
 
 /* ---- system.c ---- */
 
-jit_translator jit_cli, jit_sti, jit_swapgs, jit_rdpkru, jit_stmxcsr, jit_pushf;
+jit_translator jit_cli, jit_sti, jit_stac, jit_swapgs, jit_rdpkru, jit_stmxcsr, jit_pushf;
 
 /* ---- vector.c ---- */
 
