@@ -333,6 +333,7 @@ static const struct plastron_option options[] = {
         {.name = "engine",
          .argument = "auto|interp|jit",
          .initial = "auto",
+         .host = true,
          .help = "What executes the guest's instructions: decoded instructions one by one (interp), "
                  "or host code that hot parts are translated to (jit)."},
     [OPTION_JIT_CACHE] = {.name = "jit-cache",

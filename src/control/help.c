@@ -190,7 +190,7 @@ void help_print_manual(const struct command *commands, FILE *out)
     }
     fprintf(out, ".SH OPTIONS OF MACHINES\nFor \\fBrun\\fR; those about the host's side (kernel, initrd, "
                  "firmware, disk, "
-                 "serial, debugcon, trace, name) also for \\fBrestore\\fR.\n");
+                 "serial, debugcon, engine, trace, name) also for \\fBrestore\\fR.\n");
     for (option = plastron_options(); option->name; option++)
         roff_option(out, option);
     fprintf(out, ".SH OTHER OPTIONS\n");

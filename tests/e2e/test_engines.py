@@ -1,14 +1,17 @@
 """Engines are interchangeable: the same machine under each of them, and moved from one to the other while it runs."""
+import hashlib
 import json
 import re
 import subprocess
 import time
 from pathlib import Path
 
+import pexpect
 import pytest
 
-from machine import BOOT_TIMEOUT
-from test_state import state_hash
+from initramfs import add_program, pack
+from machine import BOOT_TIMEOUT, TIMEOUT
+from test_state import save_and_stop, state_hash
 
 WORK = "md5sum+/bin/busybox+/proc/uptime+/proc/interrupts"
 
@@ -103,3 +106,74 @@ def test_hop(linux, run, name, cpus):
     assert wrong.returncode == 1 and len(wrong.stderr.splitlines()) == 1
     vm.console.sendline("poweroff -f")
     assert vm.wait_exit(BOOT_TIMEOUT) == 0
+
+
+def source(functions):
+    """A C program of loops, switches, structures, integers and floating point; no headers."""
+    return "struct s { long a[8]; double d; char c[16]; };\n" + "\n".join(f"""
+static long f{n}(struct s *s, unsigned x)
+{{
+    long sum = {n * 7919 % 1009};
+    for (unsigned i = 0; i < x % {n % 13 + 3}; i++) {{
+        switch ((x >> i) % 5) {{
+        case 0: sum += s->a[i & 7] * {n + 3}; break;
+        case 1: sum ^= sum << {n % 31 + 1} | s->c[i & 15]; break;
+        case 2: s->d = s->d * {n}.5 + (double)sum / (i + 1); break;
+        case 3: s->a[(i + {n}) & 7] -= (long)s->d % {n + 2}; break;
+        default: sum = sum % {n + 11} + {f"f{n - 1}(s, x / 2)" if n else "1"}; break;
+        }}
+    }}
+    return sum;
+}}""" for n in range(functions)) + f"\nlong all(struct s *s) {{ return f{functions - 1}(s, 99); }}\n"
+
+
+def test_compile_while_hopping(linux, guest, run, name, tmp_path):
+    """Linux boots and compiles a C program while the machine goes from engine to engine every 50 ms, at places that no test
+    chooses: the object file is the one that the host's compiler makes."""
+    compiler = subprocess.run(["gcc", "-print-prog-name=cc1"], capture_output=True, text=True, check=True).stdout.strip()
+    commands = "{cc1} -quiet -nostdinc -O2 test.c -o test.s && {as_} test.s -o test.o"
+    root = tmp_path / "root"
+    add_program(root, compiler, "root/cc1")
+    add_program(root, "/usr/bin/as", "root/as")
+    (root / "root/test.c").write_text(source(12))
+    subprocess.run(commands.format(cc1=compiler, as_="as"), shell=True, check=True, cwd=root / "root")
+    wanted = hashlib.md5((root / "root/test.o").read_bytes()).hexdigest()
+    for made in "test.s", "test.o":
+        (root / "root" / made).unlink()
+    (tmp_path / "initrd").write_bytes(guest.initrd.read_bytes() + pack(root))
+
+    vm = linux("--name", name, "--engine", "interp", initrd=tmp_path / "initrd", memory="512M")
+    engines, hops = ("jit", "interp"), 0
+    while run("engine", name, "jit").returncode:  # its socket is not there at once
+        assert vm.console.isalive()
+
+    def hop_until(pattern, timeout):
+        nonlocal hops
+        end = time.monotonic() + timeout
+        while vm.console.expect([pattern, pexpect.TIMEOUT], timeout=0.05):
+            assert time.monotonic() < end
+            hops += 1
+            assert run("engine", name, engines[hops % 2]).returncode == 0
+
+    hop_until("guest# ", 2 * BOOT_TIMEOUT)
+    vm.console.sendline(commands.format(cc1="./cc1", as_="./as") + "; md5sum test.o; echo e''nd")
+    hop_until(r"\nend", 2 * BOOT_TIMEOUT)
+    assert f"{wanted}  test.o" in vm.output()
+    assert hops > 20
+    vm.console.sendline("poweroff -f")
+    assert vm.wait_exit(BOOT_TIMEOUT) == 0
+
+
+@pytest.mark.parametrize("before, after", [("interp", "jit"), ("jit", "interp")])
+def test_save_and_restore_under_the_other(linux, machine, run, name, tmp_path, before, after):
+    """A machine that was saved under one engine goes on under the other."""
+    vm = linux("--name", name, "--engine", before)
+    vm.wait_shell()
+    vm.shell("(while :; do md5sum /bin/busybox; done) >/tmp/sums & true")
+    save_and_stop(run, vm, name, tmp_path / "saved")
+    vm = machine("restore", tmp_path / "saved", "--name", name, "--engine", after)
+    vm.shell("sleep 1; kill %1; sleep 1", timeout=2 * TIMEOUT)
+    assert vm.shell("sed '$d' /tmp/sums | sort -u | wc -l") == "1\n"
+    assert after in run("info", name).stdout
+    vm.check_kernel_log()
+    assert vm.power_off() == 0

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from initramfs import add_program, pack
 from machine import TIMEOUT
 
 pytestmark = pytest.mark.own
@@ -67,14 +68,7 @@ def tree(tmp_path_factory):
 def add_openssl(root):
     """OpenSSL with its libraries, keys and data."""
     folder = root / "programs"
-    program = shutil.which("openssl")
-    for line in subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout.splitlines():
-        path = re.search(r"(/\S+)", line)
-        if path:
-            target = root / path[1].lstrip("/").removeprefix("usr/")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path[1], target)
-    shutil.copy(program, folder / "openssl")
+    add_program(root, shutil.which("openssl"), "programs/openssl")
     (folder / "data").write_bytes(bytes(n * n * 31 >> 3 & 255 for n in range(20000)))
     (folder / "openssl.cnf").touch()
 
@@ -93,10 +87,7 @@ def compare(linux, guest, tmp_path, root, commands, *words, env=None):
     """Run the commands in the guest and on the host and compare what they say."""
     (root / "programs" / "run").write_text("cd /programs\nexport OPENSSL_CONF=/programs/openssl.cnf\n" + "".join(
         f"echo '=== {name}'; {command}\n" for name, command in commands.items()) + "echo '=== END'\n")
-    names = subprocess.run(["find", "."], cwd=root, capture_output=True, check=True).stdout
-    archive = subprocess.run(["cpio", "--quiet", "-o", "-H", "newc"], cwd=root, input=names, capture_output=True,
-                             check=True).stdout
-    (tmp_path / "initrd").write_bytes(guest.initrd.read_bytes() + archive)
+    (tmp_path / "initrd").write_bytes(guest.initrd.read_bytes() + pack(root))
     vm = linux("--clock", "icount", *words, initrd=tmp_path / "initrd", append="guest.run=sh+/programs/run", memory="512M")
     assert vm.wait_exit(10 * TIMEOUT) == 0
     output = re.sub("\r+\n", "\n", vm.output())
