@@ -265,7 +265,7 @@ def main():
             fuzz(report, asan, "seconds", 300 if long else 15)
         if "e2e" in parts and long:
             end_to_end(asan / "plastron", 10)
-            end_to_end(build / "plastron", 1, "long", "long", ("small", "i386", "disk", "selftests"))
+            end_to_end(build / "plastron", 1, "long", "long", ("small", "i386", "disk", "selftests", "luajit"))
     return report.summary()
 
 

@@ -2,6 +2,7 @@
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -176,4 +177,25 @@ def test_save_and_restore_under_the_other(linux, machine, run, name, tmp_path, b
     assert vm.shell("sed '$d' /tmp/sums | sort -u | wc -l") == "1\n"
     assert after in run("info", name).stdout
     vm.check_kernel_log()
+    assert vm.power_off() == 0
+
+
+@pytest.mark.long
+def test_luajit(linux, guest, tmp_path, monkeypatch):
+    """A guest that makes and patches machine code of its own: what LuaJIT's traces compute is what its interpreter computes on
+    the host."""
+    folder = guest.initrd.parent / "luajit"
+    assert folder.is_dir(), f"{folder} is not there: run tools/guest/make-guest.sh {folder.parent} luajit"
+    script = Path(__file__).parents[2] / "bench/guest/loops.lua"
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(folder))
+    wanted = subprocess.run([folder / "luajit", "-joff", script], capture_output=True, text=True, check=True).stdout
+    root = tmp_path / "root"
+    add_program(root, folder / "luajit", "root/luajit")
+    shutil.copy(folder / "libluajit-5.1.so.2", root / "lib/x86_64-linux-gnu")
+    shutil.copy(script, root / "root")
+    monkeypatch.delenv("LD_LIBRARY_PATH")
+    (tmp_path / "initrd").write_bytes(guest.initrd.read_bytes() + pack(root))
+    vm = linux("--engine", "jit", initrd=tmp_path / "initrd")
+    vm.wait_shell()
+    assert vm.shell("./luajit loops.lua", timeout=5 * TIMEOUT) == wanted
     assert vm.power_off() == 0

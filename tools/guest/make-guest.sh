@@ -13,6 +13,7 @@
 #           modules.cpio                  its modules for cryptography, RAID and tests
 #           selftests.cpio                its self-tests (tools/guest/selftests/list), built from Debian's source package
 #                                         The archives are put behind initrd.img or initrd-686.img
+#   luajit  luajit/                       LuaJIT and its library, for a test that puts them behind initrd.img
 #   bench   bench/root.img                what `make bench` runs (bench/README.md): a disk that boots with vmlinuz, initrd.img
 #           bench/root                    and root=/dev/vda; the same tree for a chroot; and for a guest with IDE disks
 #           bench/ide.cpio                their drivers, to put behind initrd.img. Needs the part small
@@ -24,7 +25,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 if [ $# = 0 ]; then
-    echo "usage: tools/guest/make-guest.sh DIR [small|i386|disk|selftests|bench]..." >&2
+    echo "usage: tools/guest/make-guest.sh DIR [small|i386|disk|selftests|luajit|bench]..." >&2
     exit 1
 fi
 mkdir -p "$1"
@@ -135,6 +136,16 @@ make_small()
     cp "$work"/cloud/boot/vmlinuz-* "$dir/vmlinuz"
     python3 "$here/extract-vmlinux.py" "$dir/vmlinuz" "$dir/vmlinux"
     make_initramfs "$work/cloud" "$work/busybox/bin/busybox" "$dir/initrd.img"
+}
+
+make_luajit()
+{
+    update_lists amd64
+    fetch amd64 luajit "$work/luajit"
+    fetch amd64 libluajit-5.1-2 "$work/luajit"
+    mkdir -p "$dir/luajit"
+    cp "$work"/luajit/usr/bin/luajit "$dir/luajit"
+    cp "$work"/luajit/usr/lib/x86_64-linux-gnu/libluajit-5.1.so.2 "$dir/luajit"
 }
 
 make_i386()
@@ -255,7 +266,7 @@ make_selftests()
 
 for part in "$@"; do
     case $part in
-    small | i386 | disk | selftests | bench) ;;
+    small | i386 | disk | selftests | luajit | bench) ;;
     *)
         echo "tools/guest/make-guest.sh: no part '$part'" >&2
         exit 1
