@@ -336,11 +336,14 @@ static const struct plastron_option options[] = {
          .host = true,
          .help = "What executes the guest's instructions: decoded instructions one by one (interp), "
                  "or host code that hot parts are translated to (jit)."},
-    [OPTION_JIT_CACHE] = {.name = "jit-cache",
-                          .argument = "SIZE",
-                          .initial = "64M",
-                          .host = true,
-                          .help = "Memory for translated code. When it is full, all of it is made anew."},
+    [OPTION_JIT_CACHE] =
+        {.name = "jit-cache",
+         .argument = "SIZE",
+         .initial = "64M",
+         .host = true,
+         .help =
+             "Memory for translated code, divided among the virtual CPUs. When one's part is full, all of "
+             "it is made anew."},
     [OPTION_JIT_THRESHOLD] =
         {.name = "jit-threshold",
          .argument = "N",
