@@ -341,9 +341,8 @@ static const struct plastron_option options[] = {
          .argument = "SIZE",
          .initial = "64M",
          .host = true,
-         .help =
-             "Memory for translated code, divided among the virtual CPUs. When one's part is full, all of "
-             "it is made anew."},
+         .help = "Memory for translated code of all virtual CPUs. What one has is made anew when nothing "
+                 "is left."},
     [OPTION_JIT_THRESHOLD] =
         {.name = "jit-threshold",
          .argument = "N",

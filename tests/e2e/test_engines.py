@@ -72,11 +72,12 @@ def test_trace_jit(guest, run, tmp_path):
     assert any("not in the TLB, instruction " in block for block in blocks)
 
 
-def test_small_code_cache(guest, run, tmp_path):
+@pytest.mark.parametrize("cpus, size", [(1, "1M"), (2, "4M")])
+def test_small_code_cache(guest, run, tmp_path, cpus, size):
     """A code cache that is far too small is emptied again and again, and the guest does not notice."""
-    result = run("run", "--engine", "jit", "--jit-threshold", 1, "--jit-cache", "1M", "--kernel", guest.vmlinuz, "--initrd",
-                 guest.initrd, "--memory", "256M", "--append", "console=ttyS0 guest.run=md5sum+/bin/busybox", "--serial",
-                 "file:serial", timeout=2 * BOOT_TIMEOUT)
+    result = run("run", "--engine", "jit", "--jit-threshold", 1, "--jit-cache", size, "--cpus", cpus, "--kernel",
+                 guest.vmlinuz, "--initrd", guest.initrd, "--memory", "256M", "--append",
+                 "console=ttyS0 guest.run=md5sum+/bin/busybox", "--serial", "file:serial", timeout=2 * BOOT_TIMEOUT)
     assert result.returncode == 0, result.stderr
     assert b"/bin/busybox" in (tmp_path / "serial").read_bytes()
 

@@ -19,8 +19,7 @@
 #include "x86/cpuid.h"
 
 enum {
-    ARENA_BYTES = 64 << 20,    /* of cells, for all vCPUs together; what is never used of it costs nothing */
-    MIN_ARENA_BYTES = 8 << 20, /* ... but so much for each: a booted Linux stays below it */
+    ARENA_BYTES = 64 << 20, /* of cells; what is never used of it costs nothing */
     SLOT_BYTES =
         128, /* of the arena, for each slot of the table: no block with its first cells is smaller by far */
     CODE_PAGES = 1 << 15, /* slots for pages with code; a full table empties the cache */
@@ -305,9 +304,7 @@ struct block_cache *block_cache_new(struct interp *c, struct error *err)
         return NULL;
     }
     cache->c = c;
-    cache->size = ARENA_BYTES / c->vcpu->vm->nvcpus;
-    if (cache->size < MIN_ARENA_BYTES)
-        cache->size = MIN_ARENA_BYTES;
+    cache->size = ARENA_BYTES;
     cache->arena =
         mmap(NULL, cache->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     madvise(cache->arena, cache->size, MADV_HUGEPAGE);

@@ -16,7 +16,7 @@
 #include "engine/jit/emit.h"
 #include "engine/jit/engine.h"
 
-enum { DEFAULT_CACHE = 64 << 20, MIN_CACHE = 64 << 10, DEFAULT_THRESHOLD = 20 };
+enum { DEFAULT_CACHE = 64 << 20, DEFAULT_THRESHOLD = 20 };
 
 /* ---- TLB ---- */
 
@@ -167,6 +167,33 @@ bool jit_walk(struct jit_vcpu *j, u64 lin, u64 size_and_flags)
            interp_try_access(&j->interp, lin, size_and_flags & JIT_WALK_WRITES);
 }
 
+/* Nothing is left to borrow. */
+static void ask_back(struct jit_vcpu *j)
+{
+    const struct vm *vm = j->interp.vcpu->vm;
+
+    for (unsigned n = 0; n < vm->nvcpus; n++) {
+        struct code_cache *other = jit_of(vcpu_interp(vm->vcpus[n]))->code;
+
+        if (other != j->code && __atomic_load_n(&other->borrowed, __ATOMIC_RELAXED) > other->pool->much)
+            __atomic_store_n(&other->asked_back, true, __ATOMIC_RELAXED);
+    }
+}
+
+static bool translate(struct jit_vcpu *j, struct block *b)
+{
+    bool done = false;
+
+    if (code_has_room(j->code)) {
+        done = jit_translate(j, b);
+        code_account(j->code);
+    } else {
+        j->code->full = true;
+        ask_back(j);
+    }
+    return done;
+}
+
 static void count(struct vcpu_state *s, struct interp *c, const struct cell *i)
 {
     struct block *b = c->block;
@@ -175,7 +202,7 @@ static void count(struct vcpu_state *s, struct interp *c, const struct cell *i)
 
     if (++b->tier_heat < j->threshold)
         TAIL b->first_fn(s, c, i);
-    if (!jit_translate(j, b)) {
+    if (!translate(j, b)) {
         if (!j->code->full) /* else it is translated when there is room again */
             b->cells[0].fn = b->first_fn;
         TAIL b->first_fn(s, c, i);
@@ -344,12 +371,18 @@ static void blocks_dropped(struct interp *c)
 
     j->stats.drops++;
     forget_code(j->code);
+    code_account(j->code);
+    if (c->vcpu->vm->nvcpus > 1)
+        code_give_memory_back(j->code);
+    __atomic_store_n(&j->code->asked_back, false, __ATOMIC_RELAXED);
     forget_targets(j);
 }
 
 static bool wants_drop(const struct interp *c)
 {
-    return ((const struct jit_vcpu *)c)->code->full;
+    const struct code_cache *code = ((const struct jit_vcpu *)c)->code;
+
+    return code->full || __atomic_load_n(&code->asked_back, __ATOMIC_RELAXED);
 }
 
 static const struct interp_tier jit_tier = {
@@ -366,30 +399,44 @@ static const struct interp_tier jit_tier = {
 
 static void code_cache_put(struct code_cache *code)
 {
+    if (--code->pool->users == 0)
+        free(code->pool);
     perf_map_close(code->perf);
     free(code->links);
     free(code->forms);
     code_cache_free(code);
 }
 
-/* Each vCPU's part of what the VM may have; enough for the stubs and some blocks, whatever that is. */
-static size_t code_cache_share(const struct vm *vm)
+/* The VM's, which those vCPUs know that have been attached before; or NULL. */
+static struct code_pool *code_pool_get(const struct vm *vm)
 {
-    u64 all = vm->config.jit_cache ? vm->config.jit_cache : DEFAULT_CACHE, share = all / vm->nvcpus;
+    struct code_pool *pool;
 
-    return align_up(share < MIN_CACHE ? MIN_CACHE : share, PAGE_SIZE);
+    for (unsigned n = 0; n < vm->nvcpus; n++)
+        if (vm->vcpus[n]->engine_vcpu)
+            return jit_of(vcpu_interp(vm->vcpus[n]))->code->pool;
+    pool = calloc(1, sizeof(*pool));
+    if (pool)
+        code_pool_init(pool, vm->config.jit_cache ? vm->config.jit_cache : DEFAULT_CACHE, vm->nvcpus);
+    return pool;
 }
 
 static struct code_cache *code_cache_get(struct vcpu *vcpu, struct error *err)
 {
     const struct cpu_model *limit = vcpu->vm->config.host_limit;
-    struct code_cache *code = code_cache_new(code_cache_share(vcpu->vm), err);
+    struct code_pool *pool = code_pool_get(vcpu->vm);
+    struct code_cache *code = pool ? code_cache_new(pool, err) : NULL;
 
+    if (!pool)
+        error_set(err, "no memory on the host for the translator");
+    if (!code && pool && !pool->users)
+        free(pool);
     if (!code)
         return NULL;
+    pool->users++;
     code->forms = calloc(OP_COUNT, sizeof(*code->forms));
     if (!code->forms) {
-        code_cache_free(code);
+        code_cache_put(code);
         error_set(err, "no memory on the host for the translator");
         return NULL;
     }

@@ -141,16 +141,28 @@ static inline unsigned jit_target_slot(u64 rip)
 
 /* ---- code.c ---- */
 
+/* What the vCPUs of a VM have in common of it: in bytes, how much each one has for itself, how much there is to borrow, and
+   from how much on one is asked to give back. */
+struct code_pool {
+    size_t own, lendable, much;
+    size_t lent; /* atomic */
+    unsigned users;
+};
+void code_pool_init(struct code_pool *pool, u64 bound, unsigned vcpus);
+
 /* The code memory of a vCPU. Written through `rw`, executed at `rx`; the same memory. */
 struct code_cache {
     u8 *rw, *rx;
     size_t size, used, stubs_end; /* the first half */
     size_t cold_used;             /* the second: what is rarely executed */
-    bool full;                    /* a translation did not fit any more: the loop shall drop all blocks */
-    bool counts;                  /* translations count their instructions and keep to the budget */
-    bool bmi2;                    /* the host has RORX */
-    struct jit_form *forms;       /* of every row */
-    struct perf_map *perf;        /* NULL without --jit-perf-map */
+    struct code_pool *pool;
+    size_t borrowed;        /* atomic; as of code_account */
+    bool asked_back;        /* atomic: another vCPU needs it more */
+    bool full;              /* a translation did not fit any more: the loop shall drop all blocks */
+    bool counts;            /* translations count their instructions and keep to the budget */
+    bool bmi2;              /* the host has RORX */
+    struct jit_form *forms; /* of every row */
+    struct perf_map *perf;  /* NULL without --jit-perf-map */
     struct jit_layout layout;
     struct jit_link *links; /* links[0] is not used */
     u32 nlinks, max_links;
@@ -165,7 +177,12 @@ struct code_cache {
             *missed, *unlinked, *check_page, *find_target;
     } stub; /* executable addresses (stubs.c) */
 };
-struct code_cache *code_cache_new(size_t size, struct error *err);
+struct code_cache *code_cache_new(struct code_pool *pool, struct error *err);
+/* `used` or `cold_used` has changed. */
+void code_account(struct code_cache *code);
+bool code_has_room(const struct code_cache *code);
+/* The host may have what is not used of it now, which is all but the stubs. */
+void code_give_memory_back(struct code_cache *code);
 void code_cache_free(struct code_cache *code);
 static inline u8 *code_rw(const struct code_cache *code, const void *rx)
 {
