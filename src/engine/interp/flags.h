@@ -55,6 +55,28 @@ static inline bool flags_rotate_keeps_of(void)
     return of;
 }
 
+/* Whether the host's SHL, SHR and SAR by an immediate other than 0 write all arithmetic flags, those included that the manual
+   leaves undefined: no flag of before can be seen in them. */
+static inline bool flags_shifts_write_all(void)
+{
+    static const u64 before[2] = {0, FLAGS_ARITH};
+    u64 after[2][3];
+
+    for (unsigned n = 0; n < 2; n++) {
+        u32 a = 0x80000005, b = a, c = a;
+
+        asm("pushq %[f]\n\tpopfq\n\tshll $3, %[a]\n\tpushfq\n\tpopq %[x]\n\t"
+            "pushq %[f]\n\tpopfq\n\tshrl $3, %[b]\n\tpushfq\n\tpopq %[y]\n\t"
+            "pushq %[f]\n\tpopfq\n\tsarl $3, %[c]\n\tpushfq\n\tpopq %[z]"
+            : [a] "+r"(a), [b] "+r"(b), [c] "+r"(c), [x] "=&r"(after[n][0]), [y] "=&r"(after[n][1]),
+              [z] "=&r"(after[n][2])
+            : [f] "r"(before[n])
+            : "cc");
+    }
+    return !(((after[0][0] ^ after[1][0]) | (after[0][1] ^ after[1][1]) | (after[0][2] ^ after[1][2])) &
+             FLAGS_ARITH);
+}
+
 /* Whether condition `cc` (the low 4 bits of a Jcc opcode) holds; `cc` is a constant at every use. */
 static inline __attribute__((always_inline)) bool flags_condition(u16 f, unsigned cc)
 {

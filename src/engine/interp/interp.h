@@ -195,7 +195,7 @@ enum { TLB_CHECKED = TLB_COUNT };
  * What the TLB holds of one address space. MOV to CR3 with a PCID goes from one to another, and finds what it has left there
  * (SDM 3A 4.10.1). Translations of global pages are in each space that has used them.
  */
-enum { TLB_SPACES = 8, TLB_LOCALS = 192 };
+enum { TLB_SPACES = 8, TLB_LOCALS = 512 };
 struct tlb_space {
     struct tlb_entry tlbs[TLB_COUNT + 1][TLB_ENTRIES]; /* and TLB_CHECKED */
     u64 cr3;                                           /* its tables and its PCID */

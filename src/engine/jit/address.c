@@ -104,9 +104,9 @@ size_t jit_tlb_of(const struct translation *t, bool write)
     return offsetof(struct jit_vcpu, tlb) + (rights * 2 + write) * sizeof(struct jit_tlb);
 }
 
-/* The delta of the page of the linear address in RAX to R15, for `size` bytes in it that are read or written (`write`), maybe
-   later (`writes`: by this instruction). RAX is clobbered. */
-static void look_up(struct translation *t, unsigned size, bool write, bool writes, bool apart)
+/* The delta of the page of the linear address in RAX to R15, for `size` bytes in it. RAX is clobbered. Returns the place of the
+   jump that is taken when the page is not there. */
+static u8 *look_up_inline(struct translation *t, unsigned size, bool write)
 {
     struct emit *e = &t->e;
     size_t tlb = jit_tlb_of(t, write);
@@ -124,10 +124,21 @@ static void look_up(struct translation *t, unsigned size, bool write, bool write
     e_alu_imm(e, true, ALU_CMP, op_reg(JIT_T0), (i32)(PAGE_SIZE - size));
     place = e_jcc(e, CC_A);
     e_mov(e, JIT_T1, op_gs_index(JIT_T1, 3, tlb + offsetof(struct jit_tlb, delta)));
-    jit_add_fix(
-        t, write ? FIX_WRITE : FIX_READ, place,
-        (struct fix){
-            .size = (u16)size, .writes = writes, .masked = t->form->masked, .apart = apart, .resume = e->p});
+    return place;
+}
+
+/* The same with the way on behind the block; the bytes are read or written (`write`), maybe later (`writes`: by this
+   instruction). */
+static void look_up(struct translation *t, unsigned size, bool write, bool writes, bool apart)
+{
+    u8 *place = look_up_inline(t, size, write);
+
+    jit_add_fix(t, write ? FIX_WRITE : FIX_READ, place,
+                (struct fix){.size = (u16)size,
+                             .writes = writes,
+                             .masked = t->form->masked,
+                             .apart = apart,
+                             .resume = t->e.p});
 }
 
 /* The same for an address that is known; RAX is its page. */
@@ -419,4 +430,26 @@ struct operand jit_place(struct translation *t, unsigned size, bool write, enum 
     look_up(t, size, write, write, true);
     e_alu(&t->e, true, ALU_ADD, JIT_T1, VCPU(scratch));
     return op_mem(JIT_T1, 0);
+}
+
+struct operand jit_hint_operand(struct translation *t, u8 **skip)
+{
+    struct address a = operand_address(t);
+
+    *skip = NULL;
+    if (is_based(t, &a))
+        for (unsigned n = 0; n < MAX_CHECKED; n++) {
+            const struct checked *c = &t->held.checked[n];
+            i64 at = t->held.shift[a.base] + a.disp;
+
+            if (c->valid && c->base == a.base && c->lo <= at && at < c->hi) {
+                e_mov(&t->e, JIT_T1, op_gs(offsetof(struct jit_vcpu, checked) + n * 8));
+                return with_delta(t, a.base, (i32)a.disp, true);
+            }
+        }
+    jit_clobber_flags(t);
+    linear_address(t, &a);
+    *skip = look_up_inline(t, 1, false);
+    linear_address(t, &a);
+    return op_index(JIT_T0, JIT_T1, 0, 0);
 }

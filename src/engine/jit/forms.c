@@ -46,11 +46,11 @@ static const struct {
     {"NOP", NULL, JIT_NOP},
     {"ENDBR64", NULL, JIT_NOP},
     {"ENDBR32", NULL, JIT_NOP},
-    {"PREFETCHNTA", NULL, JIT_NOP},
-    {"PREFETCHT0", NULL, JIT_NOP},
-    {"PREFETCHT1", NULL, JIT_NOP},
-    {"PREFETCHT2", NULL, JIT_NOP},
-    {"PREFETCHW", NULL, JIT_NOP},
+    {"PREFETCHNTA", NULL, JIT_PREFETCH},
+    {"PREFETCHT0", NULL, JIT_PREFETCH},
+    {"PREFETCHT1", NULL, JIT_PREFETCH},
+    {"PREFETCHT2", NULL, JIT_PREFETCH},
+    {"PREFETCHW", NULL, JIT_PREFETCH},
     {"PUSH", "Zv", JIT_PUSH},
     {"PUSH", "Ev", JIT_PUSH_MEM},
     {"PUSH", "Iz", JIT_PUSH_IMM},
@@ -384,7 +384,7 @@ static bool host_has(unsigned feature)
 /* Translations that do not execute the instruction itself, and so need nothing of the host. */
 static bool needs_no_host(enum jit_kind kind)
 {
-    static const u8 kinds[] = {JIT_NOP, JIT_STAC, JIT_SWAPGS, JIT_RDPKRU};
+    static const u8 kinds[] = {JIT_NOP, JIT_PREFETCH, JIT_STAC, JIT_SWAPGS, JIT_RDPKRU};
 
     return memchr(kinds, kind, sizeof(kinds));
 }

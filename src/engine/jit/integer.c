@@ -30,12 +30,16 @@ bool jit_plain(struct translation *t)
         rm = single ? jit_memory_operand_single(t, size, write, check)
                     : jit_memory_operand(t, size, write, check);
     } else {
-        rm = op_reg(jit_get_guest(t, insn->rm, JIT_T1));
+        bool fresh = f->rm == JIT_WRITE && size >= 4 && in_memory(insn->rm);
+
+        rm = op_reg(fresh ? JIT_T1 : jit_get_guest(t, insn->rm, JIT_T1));
     }
     if (jit_flags_needed(t))
         jit_need_host_flags(t);
     if (f->reg) {
-        reg = jit_get_guest(t, insn->reg, JIT_T0);
+        bool fresh = f->reg == JIT_WRITE && jit_operand_bytes(insn, f->reg_size) >= 4 && in_memory(insn->reg);
+
+        reg = fresh ? JIT_T0 : jit_get_guest(t, insn->reg, JIT_T0);
         reg_waits = f->reg & JIT_WRITE;
     }
     emit_modrm(&t->e, r.prefixes, r.nprefixes, r.rex, r.w, r.opcode, r.nopcode, reg, rm);
@@ -224,6 +228,22 @@ bool jit_moffs(struct translation *t)
         return false;
     emit_modrm(&t->e, &prefix, size == 2, false, size == 8, &opcode, 1, jit_host[RAX],
                jit_memory_operand(t, size, store, JIT_ANY_PLACE));
+    return true;
+}
+
+/* Programs prefetch where they know that they will wait: worth a look-up, which nothing follows from where it fails. */
+bool jit_prefetch(struct translation *t)
+{
+    struct operand rm;
+    struct raw r;
+    u8 *skip;
+
+    if (!t->insn.is_mem || jit_width(t) != 8 || !jit_take_apart(t, &r))
+        return true;
+    rm = jit_hint_operand(t, &skip);
+    emit_modrm(&t->e, NULL, 0, false, false, r.opcode, r.nopcode, t->insn.modrm >> 3 & 7, rm);
+    if (skip)
+        e_here(&t->e, skip);
     return true;
 }
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "engine/interp/engine.h"
+#include "engine/interp/flags.h"
 #include "engine/interp/mem.h"
 #include "engine/jit/emit.h"
 #include "engine/jit/engine.h"
@@ -442,6 +443,7 @@ static struct code_cache *code_cache_get(struct vcpu *vcpu, struct error *err)
     }
     jit_forms_init(code->forms, limit);
     code->bmi2 = __builtin_cpu_supports("bmi2") && (!limit || cpu_model_has(limit, X86_FEATURE_BMI2));
+    code->shifts_write_all = flags_shifts_write_all();
     code->counts = vcpu->vm->config.clock == CLOCK_ICOUNT;
     jit_make_stubs(code);
     forget_code(code);

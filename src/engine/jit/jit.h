@@ -160,6 +160,7 @@ struct code_cache {
     bool asked_back;        /* atomic: another vCPU needs it more */
     bool full;              /* a translation did not fit any more: the loop shall drop all blocks */
     bool counts;            /* translations count their instructions and keep to the budget */
+    bool shifts_write_all;  /* flags_shifts_write_all of the host */
     bool bmi2;              /* the host has RORX */
     struct jit_form *forms; /* of every row */
     struct perf_map *perf;  /* NULL without --jit-perf-map */
@@ -222,6 +223,7 @@ enum jit_kind {
     JIT_BSWAP,
     JIT_XCHG_ACC,
     JIT_NOP,
+    JIT_PREFETCH,
     JIT_PUSH,
     JIT_PUSH_IMM,
     JIT_POP,

@@ -78,11 +78,22 @@ void jit_clobber_flags(struct translation *t)
     jit_save_flags(t);
     t->held.host_flags = false;
 }
+/* The flags that an instruction reads, by the table; and what an immediate count makes of shifts there. */
+static u64 flags_read(const struct translation *t, const struct x86_insn *insn)
+{
+    unsigned digit = insn->modrm >> 3 & 7, count = insn->imm & (insn->operand_size == 8 ? 63 : 31);
+    bool shift =
+        (insn->op == OP_SHL_Ev_Ib || insn->op == OP_SHR_Ev_Ib || insn->op == OP_SAR_Ev_Ib) && digit >= 4;
+
+    if (shift && count && count <= insn->operand_size * 8u && t->j->code->shifts_write_all)
+        return 0;
+    return x86_ops[insn->op].flags_read & FLAGS_ARITH;
+}
 bool jit_flags_needed(const struct translation *t)
 {
     u64 written = t->info->flags_written & FLAGS_ARITH;
 
-    return (t->info->flags_read & FLAGS_ARITH) || (written && written != FLAGS_ARITH);
+    return flags_read(t, &t->insn) || (written && written != FLAGS_ARITH);
 }
 void jit_flags_written(struct translation *t)
 {
@@ -101,7 +112,7 @@ static bool writes_flags_first(const struct translation *t)
         const struct x86_op_info *info = &x86_ops[d->insn.op];
         u64 written = info->flags_written & FLAGS_ARITH;
 
-        if (!d->form || d->insn.is_mem || (info->flags_read & FLAGS_ARITH))
+        if (!d->form || d->insn.is_mem || flags_read(t, &d->insn))
             return false;
         switch (d->form->kind) {
         case JIT_PLAIN:
@@ -240,6 +251,7 @@ enum jit_change jit_changes(const struct decoded *d, unsigned guest, i32 *by)
 
     switch (f->kind) {
     case JIT_NOP:
+    case JIT_PREFETCH:
     case JIT_BARE:
     case JIT_DIRECTION:
     case JIT_VZERO:
@@ -311,6 +323,7 @@ static jit_translator *const translators[] = {
     [JIT_BSWAP] = jit_bswap,
     [JIT_XCHG_ACC] = jit_xchg_acc,
     [JIT_NOP] = jit_nop,
+    [JIT_PREFETCH] = jit_prefetch,
     [JIT_PUSH] = jit_push,
     [JIT_PUSH_IMM] = jit_push_imm,
     [JIT_POP] = jit_pop,

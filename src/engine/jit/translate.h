@@ -170,6 +170,8 @@ struct operand jit_memory_place(struct translation *t, unsigned size, bool write
 /* Linear address of the memory operand to RAX; and from an address there to [R15]. Flags are clobbered. */
 void jit_linear_address(struct translation *t);
 struct operand jit_place(struct translation *t, unsigned size, bool write, enum jit_place_check check);
+/* One byte of the memory operand, to be prefetched. *skip: the place of a jump that is taken when it is not in the TLB. */
+struct operand jit_hint_operand(struct translation *t, u8 **skip);
 /* The same for [guest register + disp], without RAX. */
 struct operand jit_based_operand(struct translation *t, unsigned base, i32 disp, unsigned size, bool write);
 /* What was checked does not hold any more; and what is left of it after an instruction. */
@@ -180,7 +182,7 @@ void jit_follow_checks(struct translation *t, const struct decoded *d);
 
 typedef bool jit_translator(struct translation *t);
 jit_translator jit_plain, jit_acc_imm, jit_extend, jit_accumulator, jit_lea, jit_mov_imm, jit_bswap,
-    jit_xchg_acc, jit_inc, jit_moffs, jit_nop;
+    jit_xchg_acc, jit_inc, jit_moffs, jit_nop, jit_prefetch;
 jit_translator jit_push, jit_push_mem, jit_push_imm, jit_jcxz, jit_pop, jit_leave, jit_call, jit_ret, jit_jmp,
     jit_jcc, jit_jmp_indirect, jit_call_indirect;
 /* RAX to the stack, as PUSH. */
