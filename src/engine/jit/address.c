@@ -104,9 +104,7 @@ size_t jit_tlb_of(const struct translation *t, bool write)
     return offsetof(struct jit_vcpu, tlb) + (rights * 2 + write) * sizeof(struct jit_tlb);
 }
 
-/* The delta of the page of the linear address in RAX to R15, for `size` bytes in it. RAX is clobbered. Returns the place of the
-   jump that is taken when the page is not there. */
-static u8 *look_up_inline(struct translation *t, unsigned size, bool write)
+u8 *jit_look_up(struct translation *t, unsigned size, bool write)
 {
     struct emit *e = &t->e;
     size_t tlb = jit_tlb_of(t, write);
@@ -131,7 +129,7 @@ static u8 *look_up_inline(struct translation *t, unsigned size, bool write)
    instruction). */
 static void look_up(struct translation *t, unsigned size, bool write, bool writes, bool apart)
 {
-    u8 *place = look_up_inline(t, size, write);
+    u8 *place = jit_look_up(t, size, write);
 
     jit_add_fix(t, write ? FIX_WRITE : FIX_READ, place,
                 (struct fix){.size = (u16)size,
@@ -139,6 +137,30 @@ static void look_up(struct translation *t, unsigned size, bool write, bool write
                              .masked = t->form->masked,
                              .apart = apart,
                              .resume = t->e.p});
+}
+
+/* Whether a register points to the same page for long. Of the others none gained by it. */
+static bool keeps_page(unsigned base)
+{
+    return base == RSP;
+}
+
+/* The same by the entry of the register that the address is off. */
+static void look_up_by_register(struct translation *t, unsigned base, unsigned size, bool write, bool writes,
+                                bool apart)
+{
+    struct emit *e = &t->e;
+    unsigned slot = JIT_TLB_ENTRIES + base;
+    size_t tlb = jit_tlb_of(t, write);
+    u8 *place;
+
+    e_alu(e, true, ALU_SUB, JIT_T0, op_gs(tlb + offsetof(struct jit_tlb, tag) + slot * 8));
+    e_alu_imm(e, true, ALU_CMP, op_reg(JIT_T0), (i32)(PAGE_SIZE - size));
+    place = e_jcc(e, CC_A);
+    e_mov(e, JIT_T1, op_gs(tlb + offsetof(struct jit_tlb, delta) + slot * 8));
+    jit_add_fix(
+        t, write ? FIX_WRITE : FIX_READ, place,
+        (struct fix){.size = (u16)size, .slot = (u16)slot, .writes = writes, .apart = apart, .resume = e->p});
 }
 
 /* The same for an address that is known; RAX is its page. */
@@ -300,7 +322,10 @@ static struct operand based_operand(struct translation *t, unsigned base, i32 di
         t->held.shift[base] = 0;
     s = look_ahead(t, base, disp, size, write);
     linear_address(t, &(struct address){(u8)base, X86_NO_REG, 0, SEG_DS, s.lo - t->held.shift[base]});
-    look_up(t, (unsigned)(s.hi - s.lo), s.write, write, !s.shared);
+    if (keeps_page(base))
+        look_up_by_register(t, base, (unsigned)(s.hi - s.lo), s.write, write, !s.shared);
+    else
+        look_up(t, (unsigned)(s.hi - s.lo), s.write, write, !s.shared);
     if (s.shared) {
         unsigned n = t->held.next_checked;
 
@@ -449,7 +474,7 @@ struct operand jit_hint_operand(struct translation *t, u8 **skip)
         }
     jit_clobber_flags(t);
     linear_address(t, &a);
-    *skip = look_up_inline(t, 1, false);
+    *skip = jit_look_up(t, 1, false);
     linear_address(t, &a);
     return op_index(JIT_T0, JIT_T1, 0, 0);
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/random.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -21,9 +22,14 @@ enum { DEFAULT_CACHE = 64 << 20, DEFAULT_THRESHOLD = 20 };
 
 /* ---- TLB ---- */
 
-static u64 empty_tag(u64 slot)
+static void entry_empty(struct jit_vcpu *j, struct jit_tlb *t, unsigned n)
 {
-    return (slot ^ 1) << PAGE_SHIFT;
+    if (n < JIT_TLB_ENTRIES) {
+        t->tag[n] = (u64)(n ^ 1) << PAGE_SHIFT;
+    } else {
+        t->tag[n] = j->nowhere;
+        t->delta[n] = (u64)(uintptr_t)j->nothing - j->nowhere;
+    }
 }
 
 static void tlb_flushed(struct interp *c, unsigned rights)
@@ -32,8 +38,8 @@ static void tlb_flushed(struct interp *c, unsigned rights)
 
     for (unsigned r = 0; r < TLB_COUNT; r++)
         for (unsigned w = 0; w < 2 && rights >> r & 1; w++)
-            for (unsigned n = 0; n < JIT_TLB_ENTRIES; n++)
-                j->tlb[r][w].tag[n] = empty_tag(n);
+            for (unsigned n = 0; n < JIT_TLB_ALL; n++)
+                entry_empty(j, &j->tlb[r][w], n);
     memset(j->page_id[true], 0, sizeof(j->page_id[true]));
     if (rights >> TLB_SUPER & 1 || j->low_supervisor)
         memset(j->page_id[false], 0, sizeof(j->page_id[false]));
@@ -46,8 +52,14 @@ static void tlb_page_flushed(struct interp *c, u64 lin)
     unsigned slot = jit_page_slot(lin);
 
     for (unsigned rights = 0; rights < TLB_COUNT; rights++)
-        for (unsigned write = 0; write < 2; write++)
-            j->tlb[rights][write].tag[slot] = empty_tag(slot);
+        for (unsigned write = 0; write < 2; write++) {
+            struct jit_tlb *t = &j->tlb[rights][write];
+
+            entry_empty(j, t, slot);
+            for (unsigned n = JIT_TLB_ENTRIES; n < JIT_TLB_ALL; n++)
+                if (t->tag[n] == (lin & PAGE_MASK))
+                    entry_empty(j, t, n);
+        }
     j->page_id[0][jit_code_slot(lin)] = j->page_id[1][jit_code_slot(lin)] = 0;
 }
 
@@ -58,10 +70,20 @@ static void tlb_protected(struct interp *c, u64 host)
     for (unsigned rights = 0; rights < TLB_COUNT; rights++) {
         struct jit_tlb *t = &j->tlb[rights][1];
 
-        for (unsigned n = 0; n < JIT_TLB_ENTRIES; n++)
+        for (unsigned n = 0; n < JIT_TLB_ALL; n++)
             if (t->tag[n] + t->delta[n] == host)
-                t->tag[n] = empty_tag(n);
+                entry_empty(j, t, n);
     }
+}
+
+/* A page of the upper half of what is not canonical with 48 nor with 57 bits. */
+static u64 secret_page(void)
+{
+    u64 random;
+
+    if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != sizeof(random))
+        random = (u64)(uintptr_t)&random * 0x9e3779b97f4a7c15ull;
+    return (1ull << 63 | random >> 2) & PAGE_MASK;
 }
 
 /* ---- blocks ---- */
@@ -473,6 +495,7 @@ static int jit_attach(struct vcpu *vcpu, struct error *err)
     j->self = j;
     j->code = code;
     j->threshold = vcpu->vm->config.jit_threshold ? vcpu->vm->config.jit_threshold : DEFAULT_THRESHOLD;
+    j->nowhere = secret_page();
     tlb_flushed(&j->interp, UINT_MAX);
     forget_targets(j);
     return 0;

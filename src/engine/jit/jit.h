@@ -45,8 +45,17 @@
  * their own because the slot is a byte, which scales by 8.
  */
 enum { JIT_TLB_ENTRIES = 256 };
+/*
+ * Behind the entries by page is one for each general register: the page that an access off it went to last. Its place is
+ * known when the code is made, so two instructions of the look-up go and the delta does not wait for the address. It pays for
+ * registers that keep what they point to from block to block.
+ *
+ * No tag that is empty for every address: the tag of such an entry is a page that is not canonical and that nobody can guess
+ * (jit_vcpu.nowhere), and its delta leads to a page of zeros.
+ */
+enum { JIT_TLB_ALL = JIT_TLB_ENTRIES + 16 };
 struct jit_tlb {
-    u64 tag[JIT_TLB_ENTRIES], delta[JIT_TLB_ENTRIES];
+    u64 tag[JIT_TLB_ALL], delta[JIT_TLB_ALL];
 };
 
 /* Where indirect branches go: RIP to the `checked` entry of a translation, in a table for each mode that blocks have. */
@@ -93,9 +102,9 @@ struct jit_vcpu {
     struct jit_vcpu *self;
     u64 guest_r9_r11[3];
     u64 scratch;
-    u32 segment_base;                 /* of an access by FS or GS in 32-bit code */
-    bool crossed;                     /* the last refill was refused because the access crosses a page */
-    u64 walk_lin;                     /* of the refill that found nothing */
+    u32 segment_base; /* of an access by FS or GS in 32-bit code */
+    bool crossed;     /* the last refill was refused because the access crosses a page */
+    u64 walk_lin; /* linear address of a look-up that goes on in the cold part, or of the refill that found nothing */
     _Alignas(32) u8 vectors[16][32];  /* what stub.walk puts aside */
     u64 checked[4];                   /* deltas of pages that a block has checked (address.c) */
     struct jit_tlb tlb[TLB_COUNT][2]; /* by rights, as interp.tlbs; for loads, for stores */
@@ -107,6 +116,8 @@ struct jit_vcpu {
     struct code_cache *code;
     u32 threshold; /* executions by its cells before a block is translated */
     struct jit_stats stats;
+    u64 nowhere;                        /* the tag of empty entries by register */
+    _Alignas(64) u8 nothing[PAGE_SIZE]; /* and where it leads */
     u64 target_rip[JIT_MODES][JIT_TARGETS];
     const void *target_code[JIT_MODES][JIT_TARGETS];
 };

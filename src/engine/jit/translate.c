@@ -468,26 +468,52 @@ static bool translate_cell(struct translation *t)
     return false;
 }
 
+/* An entry by register does not have the page: the one by page, which it becomes a copy of. RAX is the linear address. Returns
+   the place of the jump that is taken when that has not, either. */
+static u8 *emit_copy_entry(struct translation *t, const struct fix *f)
+{
+    struct emit *e = &t->e;
+    size_t tlb = jit_tlb_of(t, f->kind == FIX_WRITE);
+    u8 *missed;
+
+    e_store(e, VCPU(walk_lin), JIT_T0);
+    missed = jit_look_up(t, f->size, f->kind == FIX_WRITE);
+    e_store(e, op_gs(tlb + offsetof(struct jit_tlb, delta) + f->slot * 8u), JIT_T1);
+    e_mov(e, JIT_T0, VCPU(walk_lin));
+    e_alu_imm(e, true, ALU_AND, op_reg(JIT_T0), -(i32)PAGE_SIZE);
+    e_store(e, op_gs(tlb + offsetof(struct jit_tlb, tag) + f->slot * 8u), JIT_T0);
+    e_target(e, e_jmp(e), f->resume);
+    return missed;
+}
+
 static void emit_refill(struct translation *t, const struct fix *f)
 {
     const struct code_cache *code = t->j->code;
     struct emit *e = &t->e;
     enum jit_vectors kind = f->vec_wide ? JIT_WIDE_VECTORS : f->vec ? JIT_VECTORS : JIT_NO_VECTORS;
-    u8 *missed, *again = NULL;
+    size_t tags = jit_tlb_of(t, f->kind == FIX_WRITE) + offsetof(struct jit_tlb, tag);
+    u8 *missed, *again = NULL, *copy = NULL;
 
     e_here(e, f->place);
-    if (f->fixed)
+    if (f->slot) {
+        e_alu(e, true, ALU_ADD, JIT_T0, op_gs(tags + f->slot * 8u));
+        copy = e->p;
+        e_here(e, emit_copy_entry(t, f));
+        e_mov(e, JIT_T0, VCPU(walk_lin));
+    } else if (f->fixed) {
         e_mov_imm(e, JIT_T0, f->page + f->offset);
-    else
-        e_alu(e, true, ALU_ADD, JIT_T0,
-              op_gs_index(JIT_T1, 3, jit_tlb_of(t, f->kind == FIX_WRITE) + offsetof(struct jit_tlb, tag)));
+    } else {
+        e_alu(e, true, ALU_ADD, JIT_T0, op_gs_index(JIT_T1, 3, tags));
+    }
     for (unsigned walked = 0; walked < 2; walked++) {
         e_mov_imm(e, JIT_T1, f->size);
         emit_call(t, f->kind == FIX_READ ? code->stub.refill_read : code->stub.refill_write);
         missed = e_jcc(e, CC_E);
-        if (f->fixed)
+        if (f->slot)
+            e_mov(e, JIT_T0, VCPU(walk_lin));
+        else if (f->fixed)
             e_mov_imm(e, JIT_T0, f->page);
-        e_target(e, e_jmp(e), f->resume);
+        e_target(e, e_jmp(e), f->slot ? copy : f->resume);
         e_here(e, missed);
         if (walked || f->masked)
             break;

@@ -33,6 +33,7 @@ struct fix {
     u8 cell;
     u8 exit;     /* FIX_BAIL: enum jit_exit */
     u16 size;    /* of the access */
+    u16 slot;    /* of the TLB, if it is that of a register; 0: by page */
     bool apart;  /* the access is of one instruction alone */
     bool writes; /* and it is a store, whatever it was checked for */
     bool masked; /* and may be none at all */
@@ -155,6 +156,9 @@ unsigned jit_accesses(const struct decoded *d, struct access a[2]);
 
 /* Where the TLB for accesses of the block lies in struct jit_vcpu. */
 size_t jit_tlb_of(const struct translation *t, bool write);
+/* The delta of the page of the linear address in RAX to R15, for `size` bytes in it. RAX is clobbered. Returns the place of the
+   jump that is taken when the page is not there. */
+u8 *jit_look_up(struct translation *t, unsigned size, bool write);
 /* The offset part of the memory operand to `to`, flags are kept; both scratch registers may be used. */
 void jit_effective_address(struct translation *t, unsigned to, bool w);
 /* The memory operand of `size` bytes for a host instruction. It is made of R15, RAX and a guest's register; or without RAX,
