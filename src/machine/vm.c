@@ -792,11 +792,14 @@ enum vm_stop_reason vm_run(struct vm *vm, u64 max_insns)
 
     if (is_final(vm->stop_reason))
         return vm->stop_reason;
-    if (!vm->vcpus[0]->engine) {
+    if (enter(vm)) {
+        reason = VM_STOP_ERROR;
+    } else if (!vm->vcpus[0]->engine) { /* looked at here, where nobody is changing it */
+        reason = VM_STOP_ERROR;
         error_set(&vm->stop_error, "no engine was chosen");
-        return VM_STOP_ERROR;
+    } else {
+        reason = run_loop(vm, max_insns);
     }
-    reason = enter(vm) ? VM_STOP_ERROR : run_loop(vm, max_insns);
     vm->stop_reason = reason;
     leave(vm);
     return reason;

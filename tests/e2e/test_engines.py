@@ -91,12 +91,14 @@ def test_hop(linux, run, name, cpus):
         time.sleep(0.05)
     for _ in range(10):
         for engine in "jit", "interp":
-            assert run("engine", name, engine).returncode == 0
+            hopped = run("engine", name, engine)
+            assert hopped.returncode == 0, hopped.stderr
     vm.wait_shell()
     vm.console.sendline("(for i in 1 2 3 4; do md5sum /bin/busybox & md5sum /bin/busybox; wait; done) | uniq | wc -l; echo he''re")
     for _ in range(10):
         for engine in "jit", "interp":
-            assert run("engine", name, engine).returncode == 0
+            hopped = run("engine", name, engine)
+            assert hopped.returncode == 0, hopped.stderr
     vm.expect(r"1\s+here")
     assert run("engine", name, "jit").returncode == 0
     assert "jit" in run("info", name).stdout
