@@ -234,6 +234,9 @@ struct machine *machine_new(const struct machine_config *how)
     if (memory_add_region(&m->vm->memory, &m->ram, &err))
         stop(&err);
     memory_commit(&m->vm->memory);
+    /* Also with the host's clock, so that a program which writes to page tables by chance finds no more of them in one
+       engine's TLB than in the other's. */
+    m->vm->memory.track_page_tables = true;
     m->engine = how->engine;
     m->vcpu = m->vm->vcpus[0];
     m->host = m->vm->memory.blocks[0]->host;

@@ -139,28 +139,24 @@ static void look_up(struct translation *t, unsigned size, bool write, bool write
                              .resume = t->e.p});
 }
 
-/* Whether a register points to the same page for long. Of the others none gained by it. */
-static bool keeps_page(unsigned base)
-{
-    return base == RSP;
-}
-
-/* The same by the entry of the register that the address is off. */
-static void look_up_by_register(struct translation *t, unsigned base, unsigned size, bool write, bool writes,
-                                bool apart)
+/* The same by the stack's entry. */
+static void look_up_stack(struct translation *t, unsigned size, bool write, bool writes, bool apart)
 {
     struct emit *e = &t->e;
-    unsigned slot = JIT_TLB_ENTRIES + base;
     size_t tlb = jit_tlb_of(t, write);
     u8 *place;
 
-    e_alu(e, true, ALU_SUB, JIT_T0, op_gs(tlb + offsetof(struct jit_tlb, tag) + slot * 8));
+    e_alu(e, true, ALU_SUB, JIT_T0, op_gs(tlb + offsetof(struct jit_tlb, tag) + JIT_TLB_STACK * 8));
     e_alu_imm(e, true, ALU_CMP, op_reg(JIT_T0), (i32)(PAGE_SIZE - size));
     place = e_jcc(e, CC_A);
-    e_mov(e, JIT_T1, op_gs(tlb + offsetof(struct jit_tlb, delta) + slot * 8));
-    jit_add_fix(
-        t, write ? FIX_WRITE : FIX_READ, place,
-        (struct fix){.size = (u16)size, .slot = (u16)slot, .writes = writes, .apart = apart, .resume = e->p});
+    e_mov(e, JIT_T1, op_gs(tlb + offsetof(struct jit_tlb, delta) + JIT_TLB_STACK * 8));
+    jit_add_fix(t, write ? FIX_WRITE : FIX_READ, place,
+                (struct fix){.size = (u16)size,
+                             .stack = true,
+                             .writes = writes,
+                             .masked = t->form->masked,
+                             .apart = apart,
+                             .resume = e->p});
 }
 
 /* The same for an address that is known; RAX is its page. */
@@ -322,8 +318,8 @@ static struct operand based_operand(struct translation *t, unsigned base, i32 di
         t->held.shift[base] = 0;
     s = look_ahead(t, base, disp, size, write);
     linear_address(t, &(struct address){(u8)base, X86_NO_REG, 0, SEG_DS, s.lo - t->held.shift[base]});
-    if (keeps_page(base))
-        look_up_by_register(t, base, (unsigned)(s.hi - s.lo), s.write, write, !s.shared);
+    if (base == RSP)
+        look_up_stack(t, (unsigned)(s.hi - s.lo), s.write, write, !s.shared);
     else
         look_up(t, (unsigned)(s.hi - s.lo), s.write, write, !s.shared);
     if (s.shared) {

@@ -22,14 +22,14 @@ enum { DEFAULT_CACHE = 64 << 20, DEFAULT_THRESHOLD = 20 };
 
 /* ---- TLB ---- */
 
-static void entry_empty(struct jit_vcpu *j, struct jit_tlb *t, unsigned n)
+static void entry_empty(struct jit_tlb *t, unsigned n)
 {
-    if (n < JIT_TLB_ENTRIES) {
-        t->tag[n] = (u64)(n ^ 1) << PAGE_SHIFT;
-    } else {
-        t->tag[n] = j->nowhere;
-        t->delta[n] = (u64)(uintptr_t)j->nothing - j->nowhere;
-    }
+    t->tag[n] = (u64)(n ^ 1) << PAGE_SHIFT;
+}
+static void stack_empty(struct jit_vcpu *j, struct jit_tlb *t)
+{
+    t->tag[JIT_TLB_STACK] = j->nowhere;
+    t->delta[JIT_TLB_STACK] = (u64)(uintptr_t)j->nothing - j->nowhere;
 }
 
 static void tlb_flushed(struct interp *c, unsigned rights)
@@ -37,9 +37,11 @@ static void tlb_flushed(struct interp *c, unsigned rights)
     struct jit_vcpu *j = jit_of(c);
 
     for (unsigned r = 0; r < TLB_COUNT; r++)
-        for (unsigned w = 0; w < 2 && rights >> r & 1; w++)
-            for (unsigned n = 0; n < JIT_TLB_ALL; n++)
-                entry_empty(j, &j->tlb[r][w], n);
+        for (unsigned w = 0; w < 2 && rights >> r & 1; w++) {
+            for (unsigned n = 0; n < JIT_TLB_ENTRIES; n++)
+                entry_empty(&j->tlb[r][w], n);
+            stack_empty(j, &j->tlb[r][w]);
+        }
     memset(j->page_id[true], 0, sizeof(j->page_id[true]));
     if (rights >> TLB_SUPER & 1 || j->low_supervisor)
         memset(j->page_id[false], 0, sizeof(j->page_id[false]));
@@ -49,16 +51,14 @@ static void tlb_flushed(struct interp *c, unsigned rights)
 static void tlb_page_flushed(struct interp *c, u64 lin)
 {
     struct jit_vcpu *j = jit_of(c);
-    unsigned slot = jit_page_slot(lin);
 
     for (unsigned rights = 0; rights < TLB_COUNT; rights++)
         for (unsigned write = 0; write < 2; write++) {
             struct jit_tlb *t = &j->tlb[rights][write];
 
-            entry_empty(j, t, slot);
-            for (unsigned n = JIT_TLB_ENTRIES; n < JIT_TLB_ALL; n++)
-                if (t->tag[n] == (lin & PAGE_MASK))
-                    entry_empty(j, t, n);
+            entry_empty(t, jit_page_slot(lin));
+            if (t->tag[JIT_TLB_STACK] == (lin & PAGE_MASK))
+                stack_empty(j, t);
         }
     j->page_id[0][jit_code_slot(lin)] = j->page_id[1][jit_code_slot(lin)] = 0;
 }
@@ -70,9 +70,11 @@ static void tlb_protected(struct interp *c, u64 host)
     for (unsigned rights = 0; rights < TLB_COUNT; rights++) {
         struct jit_tlb *t = &j->tlb[rights][1];
 
-        for (unsigned n = 0; n < JIT_TLB_ALL; n++)
+        for (unsigned n = 0; n < JIT_TLB_ENTRIES; n++)
             if (t->tag[n] + t->delta[n] == host)
-                entry_empty(j, t, n);
+                entry_empty(t, n);
+        if (t->tag[JIT_TLB_STACK] + t->delta[JIT_TLB_STACK] == host)
+            stack_empty(j, t);
     }
 }
 

@@ -46,14 +46,14 @@
  */
 enum { JIT_TLB_ENTRIES = 256 };
 /*
- * Behind the entries by page is one for each general register: the page that an access off it went to last. Its place is
- * known when the code is made, so two instructions of the look-up go and the delta does not wait for the address. It pays for
- * registers that keep what they point to from block to block.
+ * Behind the entries by page is one for the page that accesses off RSP went to last. Its place is known when the code is made,
+ * so two instructions of the look-up go, and the delta does not wait for the address. (One for each register that calls
+ * preserve gained nothing more.)
  *
- * No tag that is empty for every address: the tag of such an entry is a page that is not canonical and that nobody can guess
+ * No tag is empty for every address: the tag of this entry is then a page that is not canonical and that nobody can guess
  * (jit_vcpu.nowhere), and its delta leads to a page of zeros.
  */
-enum { JIT_TLB_ALL = JIT_TLB_ENTRIES + 16 };
+enum { JIT_TLB_STACK = JIT_TLB_ENTRIES, JIT_TLB_ALL };
 struct jit_tlb {
     u64 tag[JIT_TLB_ALL], delta[JIT_TLB_ALL];
 };
@@ -116,7 +116,7 @@ struct jit_vcpu {
     struct code_cache *code;
     u32 threshold; /* executions by its cells before a block is translated */
     struct jit_stats stats;
-    u64 nowhere;                        /* the tag of empty entries by register */
+    u64 nowhere;                        /* the tag of an empty entry of the stack */
     _Alignas(64) u8 nothing[PAGE_SIZE]; /* and where it leads */
     u64 target_rip[JIT_MODES][JIT_TARGETS];
     const void *target_code[JIT_MODES][JIT_TARGETS];

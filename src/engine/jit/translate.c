@@ -468,7 +468,7 @@ static bool translate_cell(struct translation *t)
     return false;
 }
 
-/* An entry by register does not have the page: the one by page, which it becomes a copy of. RAX is the linear address. Returns
+/* The stack's entry does not have the page: that by page, which it becomes a copy of. RAX is the linear address. Returns
    the place of the jump that is taken when that has not, either. */
 static u8 *emit_copy_entry(struct translation *t, const struct fix *f)
 {
@@ -478,10 +478,10 @@ static u8 *emit_copy_entry(struct translation *t, const struct fix *f)
 
     e_store(e, VCPU(walk_lin), JIT_T0);
     missed = jit_look_up(t, f->size, f->kind == FIX_WRITE);
-    e_store(e, op_gs(tlb + offsetof(struct jit_tlb, delta) + f->slot * 8u), JIT_T1);
+    e_store(e, op_gs(tlb + offsetof(struct jit_tlb, delta) + JIT_TLB_STACK * 8), JIT_T1);
     e_mov(e, JIT_T0, VCPU(walk_lin));
     e_alu_imm(e, true, ALU_AND, op_reg(JIT_T0), -(i32)PAGE_SIZE);
-    e_store(e, op_gs(tlb + offsetof(struct jit_tlb, tag) + f->slot * 8u), JIT_T0);
+    e_store(e, op_gs(tlb + offsetof(struct jit_tlb, tag) + JIT_TLB_STACK * 8), JIT_T0);
     e_target(e, e_jmp(e), f->resume);
     return missed;
 }
@@ -495,8 +495,8 @@ static void emit_refill(struct translation *t, const struct fix *f)
     u8 *missed, *again = NULL, *copy = NULL;
 
     e_here(e, f->place);
-    if (f->slot) {
-        e_alu(e, true, ALU_ADD, JIT_T0, op_gs(tags + f->slot * 8u));
+    if (f->stack) {
+        e_alu(e, true, ALU_ADD, JIT_T0, op_gs(tags + JIT_TLB_STACK * 8));
         copy = e->p;
         e_here(e, emit_copy_entry(t, f));
         e_mov(e, JIT_T0, VCPU(walk_lin));
@@ -509,11 +509,11 @@ static void emit_refill(struct translation *t, const struct fix *f)
         e_mov_imm(e, JIT_T1, f->size);
         emit_call(t, f->kind == FIX_READ ? code->stub.refill_read : code->stub.refill_write);
         missed = e_jcc(e, CC_E);
-        if (f->slot)
+        if (f->stack)
             e_mov(e, JIT_T0, VCPU(walk_lin));
         else if (f->fixed)
             e_mov_imm(e, JIT_T0, f->page);
-        e_target(e, e_jmp(e), f->slot ? copy : f->resume);
+        e_target(e, e_jmp(e), f->stack ? copy : f->resume);
         e_here(e, missed);
         if (walked || f->masked)
             break;

@@ -33,7 +33,7 @@ struct fix {
     u8 cell;
     u8 exit;     /* FIX_BAIL: enum jit_exit */
     u16 size;    /* of the access */
-    u16 slot;    /* of the TLB, if it is that of a register; 0: by page */
+    bool stack;  /* it was looked for in the stack's entry */
     bool apart;  /* the access is of one instruction alone */
     bool writes; /* and it is a store, whatever it was checked for */
     bool masked; /* and may be none at all */
