@@ -335,7 +335,7 @@ static const struct plastron_option options[] = {
          .initial = "auto",
          .host = true,
          .help = "What executes the guest's instructions: decoded instructions one by one (interp), "
-                 "or host code that hot parts are translated to (jit)."},
+                 "or host code that hot parts are translated to (jit, which is what auto takes)."},
     [OPTION_JIT_CACHE] =
         {.name = "jit-cache",
          .argument = "SIZE",

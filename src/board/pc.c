@@ -42,7 +42,7 @@ struct pc {
 };
 
 /* In order of preference; ends with NULL. */
-static const struct engine_ops *const engines[] = {&interp_engine, &jit_engine, NULL};
+static const struct engine_ops *const engines[] = {&jit_engine, &interp_engine, NULL};
 
 const char *pc_engine_name(unsigned index)
 {

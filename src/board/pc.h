@@ -28,7 +28,7 @@ struct pc_debugcon {
 /* All texts are copied; backends are borrowed and must outlive the VM. */
 struct pc_config {
     struct vm_config vm;
-    const char *engine;   /* "interp", or "auto" or NULL for the best there is */
+    const char *engine;   /* "interp", "jit", or "auto" or NULL for the best there is */
     const char *kernel;   /* path; NULL: none. Without kernel and firmware the memory is empty */
     const char *initrd;   /* path, or for multiboot kernels a list of modules; NULL: none */
     const char *append;   /* kernel's command line; NULL: none */

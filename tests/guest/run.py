@@ -56,8 +56,8 @@ def command(arguments, folder):
                 *start], console
     program = Path(os.environ.get("PLASTRON", ROOT / "build" / "plastron"))
     start = "--firmware" if kernel.suffix == ".rom" else "--kernel"
-    return [program, "run", start, kernel, "--memory", "64M", "--debug-exit", "--no-reboot", "--serial", "none",
-            "--debugcon", console, *arguments.words], console
+    return [program, "run", start, kernel, "--engine", "interp", "--memory", "64M", "--debug-exit", "--no-reboot", "--serial",
+            "none", "--debugcon", console, *arguments.words], console
 
 
 def main():
