@@ -123,7 +123,9 @@ struct plastron_registers {
     uint64_t dr0, dr1, dr2, dr3, dr6, dr7;
     uint64_t efer, star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux, pat, apic_base;
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
-    uint64_t instructions; /* retired by this vCPU since the VM began; read only */
+    /* Retired by this vCPU since the VM began; read only. Those of translated code count with the icount clock, and from the
+       first run with a limit on. */
+    uint64_t instructions;
 };
 
 /* Read and write the registers of vCPU `vcpu` (0 is the first). Writing does not check what hardware would refuse. `size`

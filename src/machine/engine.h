@@ -32,7 +32,8 @@ struct engine_ops {
      * Run at most `max_insns` instructions, exactly that many unless another exit comes first. REP iterations count one
      * each, and so does an instruction that ends in a fault: a guest whose fault handler faults for ever must not stop
      * time. Delivers pending interrupts, NMI, INIT and SIPI (vcpu_serve_signals) at instruction boundaries. state.icount
-     * grows by what was retired. The vCPU's thread, device lock not held.
+     * grows by what was retired; without a bound (from 2^62 on) an engine may leave that out. The vCPU's thread, device lock
+     * not held.
      *
      * The kick word is polled at every block end, and right after each instruction that called one of the vcpu_* access
      * functions (vcpu.h): a timer armed by a port access is then due at its exact instruction in every engine. KICK_REQUEST is
