@@ -3,6 +3,7 @@
     /usr/bin/python3 -m pytest tests/e2e --peer qemu
 """
 import os
+import tempfile
 import uuid
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,11 +51,11 @@ def guest():
 
 
 @pytest.fixture
-def environment(tmp_path):
-    """The environment of the programs under test: control sockets go to a folder of this test's own."""
-    runtime = tmp_path / "runtime"
-    runtime.mkdir(mode=0o700)
-    return dict(os.environ, XDG_RUNTIME_DIR=str(runtime), TERM="dumb")
+def environment():
+    """The environment of the programs under test: control sockets go to a folder of this test's own. Its name is short, since
+    that of a socket must be."""
+    with tempfile.TemporaryDirectory(prefix="e2e-") as runtime:
+        yield dict(os.environ, XDG_RUNTIME_DIR=runtime, TERM="dumb")
 
 
 @pytest.fixture

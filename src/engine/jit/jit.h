@@ -105,7 +105,7 @@ struct jit_vcpu {
     u32 segment_base; /* of an access by FS or GS in 32-bit code */
     bool crossed;     /* the last refill was refused because the access crosses a page */
     u64 walk_lin; /* linear address of a look-up that goes on in the cold part, or of the refill that found nothing */
-    _Alignas(32) u8 vectors[16][32];  /* what stub.walk puts aside */
+    u8 vectors[16][32];               /* what stub.walk puts aside */
     u64 checked[4];                   /* deltas of pages that a block has checked (address.c) */
     struct jit_tlb tlb[TLB_COUNT][2]; /* by rights, as interp.tlbs; for loads, for stores */
     u32 page_id
@@ -116,8 +116,8 @@ struct jit_vcpu {
     struct code_cache *code;
     u32 threshold; /* executions by its cells before a block is translated */
     struct jit_stats stats;
-    u64 nowhere;                        /* the tag of an empty entry of the stack */
-    _Alignas(64) u8 nothing[PAGE_SIZE]; /* and where it leads */
+    u64 nowhere;           /* the tag of an empty entry of the stack */
+    u8 nothing[PAGE_SIZE]; /* and where it leads */
     u64 target_rip[JIT_MODES][JIT_TARGETS];
     const void *target_code[JIT_MODES][JIT_TARGETS];
 };
