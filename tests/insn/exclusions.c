@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "insn.h"
-#include "x86/cpu_features.h"
+#include "x86/host_cpu.h"
 
 static const char time_or_chance[] = "differs from one execution to the next";
 static const char hosts_own[] = "tells of the machine that executes it";
@@ -153,17 +153,6 @@ const char *excluded(u16 op)
     return NULL;
 }
 
-/* Where CPUID tells of a feature. */
-static const struct {
-    u32 leaf, subleaf;
-    u8 reg, bit;
-} features[X86_FEATURE_COUNT] = {
-#define FEATURE(id, name, leaf, subleaf, reg, bit, ...)                                                      \
-    [X86_FEATURE_##id] = {leaf, subleaf, CPUID_##reg, bit},
-    X86_FEATURES(FEATURE)
-#undef FEATURE
-};
-
 /* CPUID takes long in a virtual machine. */
 enum known { UNKNOWN, NO, YES };
 
@@ -171,13 +160,9 @@ bool host_has(u16 op)
 {
     static enum known known[X86_FEATURE_COUNT] = {[X86_FEATURE_NONE] = YES};
     unsigned f = x86_ops[op].feature;
-    u32 r[4];
 
     if (known[f] == UNKNOWN)
-        known[f] = __get_cpuid_count(features[f].leaf, features[f].subleaf, &r[0], &r[1], &r[2], &r[3]) &&
-                           r[features[f].reg] >> features[f].bit & 1
-                       ? YES
-                       : NO;
+        known[f] = host_cpu_has((enum x86_feature)f) ? YES : NO;
     return known[f] == YES;
 }
 

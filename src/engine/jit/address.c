@@ -110,13 +110,7 @@ u8 *jit_look_up(struct translation *t, unsigned size, bool write)
     size_t tlb = jit_tlb_of(t, write);
     u8 *place;
 
-    if (t->j->code->bmi2) {
-        emit_vex(e, 3, 3, true, false, 0, 0xf0, JIT_T1, op_reg(JIT_T0)); /* RORX */
-        emit8(e, PAGE_SHIFT);
-    } else {
-        e_mov_rr(e, JIT_T1, JIT_T0);
-        e_shr_imm(e, true, JIT_T1, PAGE_SHIFT);
-    }
+    e_rorx_or_shr(e, t->j->code->bmi2, JIT_T1, JIT_T0, PAGE_SHIFT);
     emit_modrm(e, NULL, 0, true, false, (const u8[]){0x0f, 0xb6}, 2, JIT_T1, op_reg(JIT_T1)); /* MOVZX */
     e_alu(e, true, ALU_SUB, JIT_T0, op_gs_index(JIT_T1, 3, tlb + offsetof(struct jit_tlb, tag)));
     e_alu_imm(e, true, ALU_CMP, op_reg(JIT_T0), (i32)(PAGE_SIZE - size));
@@ -361,7 +355,7 @@ static void check_segment(struct translation *t, unsigned seg)
     static const u8 movzx[] = {0x0f, 0xb7};
     struct emit *e = &t->e;
 
-    e_mov(e, JIT_T1, INTERP(state));
+    jit_load_state(t);
     e_alu_imm(e, false, ALU_CMP, op_mem(JIT_T1, (i32)(at + offsetof(struct seg, limit))), -1);
     jit_bail_if(t, CC_NE);
     emit_modrm(e, NULL, 0, false, false, movzx, 2, JIT_T0,

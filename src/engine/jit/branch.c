@@ -238,13 +238,7 @@ static void find_target(struct translation *t)
     struct emit *e = &t->e;
     u8 *again = e->p, *place;
 
-    if (t->j->code->bmi2) {
-        emit_vex(e, 3, 3, true, false, 0, 0xf0, JIT_T1, op_reg(JIT_T0)); /* RORX */
-        emit8(e, JIT_TARGET_BITS);
-    } else {
-        e_mov_rr(e, JIT_T1, JIT_T0);
-        e_shr_imm(e, true, JIT_T1, JIT_TARGET_BITS);
-    }
+    e_rorx_or_shr(e, t->j->code->bmi2, JIT_T1, JIT_T0, JIT_TARGET_BITS);
     e_alu(e, false, ALU_XOR, JIT_T1, op_reg(JIT_T0));
     e_alu_imm(e, false, ALU_AND, op_reg(JIT_T1), JIT_TARGETS - 1);
     e_alu(e, true, ALU_CMP, JIT_T0,

@@ -238,6 +238,33 @@ static inline void e_shr_imm(struct emit *e, bool w, unsigned reg, unsigned coun
     emit_op(e, w, 0xc1, 5, op_reg(reg));
     emit8(e, (u8)count);
 }
+/* `to` = `from` >> count; flags are kept if the host has BMI2 (RORX, which leaves the bits that went in front). */
+static inline void e_rorx_or_shr(struct emit *e, bool bmi2, unsigned to, unsigned from, unsigned count)
+{
+    if (bmi2) {
+        emit_vex(e, 3, 3, true, false, 0, 0xf0, to, op_reg(from));
+        emit8(e, (u8)count);
+    } else {
+        e_mov_rr(e, to, from);
+        e_shr_imm(e, true, to, count);
+    }
+}
+/* MOVUPS, or VMOVUPS of 32 bytes, between a vector register and memory. */
+static inline void e_movups(struct emit *e, unsigned reg, bool wide, bool store, struct operand memory)
+{
+    const u8 opcode[] = {0x0f, store ? 0x11 : 0x10};
+
+    if (wide)
+        emit_vex(e, 1, 0, false, true, 0, opcode[1], reg, memory);
+    else
+        emit_modrm(e, NULL, 0, false, false, opcode, 2, reg, memory);
+}
+static inline void e_vzeroupper(struct emit *e)
+{
+    static const u8 bytes[] = {0xc5, 0xf8, 0x77};
+
+    emit_bytes(e, bytes, sizeof(bytes));
+}
 static inline void e_push(struct emit *e, unsigned reg)
 {
     if (reg >= 8)

@@ -2,11 +2,10 @@
  * Which instructions have a translation, and what they do with their operands: from the notation of the opcode table, and a
  * few lists of mnemonics.
  */
-#include <cpuid.h>
 #include <string.h>
 
 #include "engine/jit/jit.h"
-#include "x86/cpu_features.h"
+#include "x86/host_cpu.h"
 
 enum { RW = JIT_READ | JIT_WRITE };
 
@@ -361,26 +360,6 @@ static void make_form(struct jit_form *f, const struct x86_op_info *info)
     f->kind = JIT_PLAIN;
 }
 
-/* Whether the host has the feature of a row. */
-static bool host_has(unsigned feature)
-{
-    static const struct {
-        u32 leaf, subleaf;
-        u8 reg, bit;
-    } features[X86_FEATURE_COUNT] = {
-#define FEATURE(id, name, leaf, subleaf, reg, bit, ...)                                                      \
-    [X86_FEATURE_##id] = {leaf, subleaf, CPUID_##reg, bit},
-        X86_FEATURES(FEATURE)
-#undef FEATURE
-    };
-    u32 r[4];
-
-    if (feature == X86_FEATURE_NONE)
-        return true;
-    return __get_cpuid_count(features[feature].leaf, features[feature].subleaf, &r[0], &r[1], &r[2], &r[3]) &&
-           r[features[feature].reg] >> features[feature].bit & 1;
-}
-
 /* Translations that do not execute the instruction itself, and so need nothing of the host. */
 static bool needs_no_host(enum jit_kind kind)
 {
@@ -394,7 +373,7 @@ void jit_forms_init(struct jit_form forms[OP_COUNT], const struct cpu_model *lim
     bool has[X86_FEATURE_COUNT], avx = __builtin_cpu_supports("avx"); /* by the host's XCR0, too */
 
     for (unsigned n = 0; n < X86_FEATURE_COUNT; n++)
-        has[n] = host_has(n) && (!limit || limit->has[n]);
+        has[n] = host_cpu_has((enum x86_feature)n) && (!limit || limit->has[n]);
     memset(forms, 0, OP_COUNT * sizeof(*forms));
     for (unsigned op = 1; op < OP_COUNT; op++) {
         make_form(&forms[op], &x86_ops[op]);

@@ -149,10 +149,7 @@ bool jit_lea(struct translation *t)
     if (size < 4)
         return false;
     to = in_memory(t->insn.reg) ? JIT_T0 : jit_host[t->insn.reg];
-    if (t->insn.base == X86_RIP_REG || (t->insn.base == X86_NO_REG && t->insn.index == X86_NO_REG))
-        e_mov_imm(&t->e, to, size == 8 ? (u64)t->b->cells[t->cell].disp : (u32)t->b->cells[t->cell].disp);
-    else
-        jit_effective_address(t, to, size == 8);
+    jit_effective_address(t, to, size == 8);
     jit_put_guest(t, t->insn.reg, to);
     return true;
 }

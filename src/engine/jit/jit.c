@@ -363,12 +363,23 @@ static void block_killed(struct interp *c, struct block *b)
         close_entries(jit_of(c)->code, b);
 }
 
-void jit_discard(struct jit_vcpu *j, struct block *b)
+/* A block that lives on is translated anew when it comes next. */
+static void discard(struct jit_vcpu *j, struct block *b)
 {
     if (!b->tier_code)
         return;
     close_entries(j->code, b);
     b->cells[0].fn = count;
+}
+
+void jit_missed(struct jit_vcpu *j, struct block *b)
+{
+    enum { TOO_OFTEN = 16 };
+
+    if (!j->crossed || ++b->tier_crossed < TOO_OFTEN || b->mode == BLOCK_DEAD)
+        return;
+    b->tier_apart = true;
+    discard(j, b);
 }
 
 static void forget_code(struct code_cache *code)

@@ -13,7 +13,7 @@
  *   forms.c      which instructions have a translation, by the notation of the opcode table
  *   emit.h       host instructions into memory
  *   stubs.c      code that all translations share: entering, leaving, calling a handler
- *   refill.c     what host code calls in the middle of everything: TLB, page checks
+ *   refill.c     what host code calls while guest vectors are in the host's registers: its small TLB
  *   code.c       the memory of host code: writable in one mapping, executable in another
  *   stats.c      what is counted, for `plastron info`
  *   perf.c       names of host code for perf
@@ -299,8 +299,6 @@ struct jit_place {
 /* The delta of the page of an access, and have it in the TLB. Not found: the access cannot be made directly. */
 struct jit_place jit_refill_read(struct jit_vcpu *j, u64 lin, u64 size);
 struct jit_place jit_refill_write(struct jit_vcpu *j, u64 lin, u64 size);
-/* A check of `b` for several accesses has failed. When that happens often because they cross a page, translate it anew. */
-void jit_missed(struct jit_vcpu *j, struct block *b);
 /* ---- perf.c ---- */
 
 /* Lines for perf of what host code belongs to which guest code, in /tmp/perf-PID.map. NULL with `err`. */
@@ -323,12 +321,12 @@ const void *jit_unlinked(struct jit_vcpu *j, struct block *b, u64 exit);
 enum jit_vectors { JIT_NO_VECTORS, JIT_VECTORS, JIT_WIDE_VECTORS }; /* what stub.walk shall put aside */
 enum { JIT_WALK_WRITES = 1 << 16 }; /* with the size: the instruction itself writes */
 bool jit_walk(struct jit_vcpu *j, u64 lin, u64 size_and_flags);
+/* A check of `b` for several accesses has failed. When that happens often because they cross a page, translate it anew. */
+void jit_missed(struct jit_vcpu *j, struct block *b);
 /* Whether the pages of block `b`, which comes next, are mapped where it was translated for. */
 bool jit_check_page(struct jit_vcpu *j, const struct block *b);
 /* Have the translation for a RIP in the table of targets. False: there is none. */
 bool jit_find_target(struct jit_vcpu *j, u64 rip);
-/* Forget the translation of a block that lives on. */
-void jit_discard(struct jit_vcpu *j, struct block *b);
 /* The word that an exit is told by: its site, `which` as of block.link, and the entry. */
 static inline u64 jit_exit(const u8 *site, unsigned which, enum jit_entry entry)
 {

@@ -42,13 +42,3 @@ struct jit_place jit_refill_write(struct jit_vcpu *j, u64 lin, u64 size)
 {
     return refill(j, lin, size, true);
 }
-
-void jit_missed(struct jit_vcpu *j, struct block *b)
-{
-    enum { TOO_OFTEN = 16 };
-
-    if (!j->crossed || ++b->tier_crossed < TOO_OFTEN || b->mode == BLOCK_DEAD)
-        return;
-    b->tier_apart = true;
-    jit_discard(j, b);
-}

@@ -39,7 +39,7 @@ bool jit_direction(struct translation *t)
     bool set = t->insn.op == OP_STD;
 
     jit_clobber_flags(t);
-    e_mov(&t->e, JIT_T1, op_gs(offsetof(struct jit_vcpu, interp.state)));
+    jit_load_state(t);
     emit_op(&t->e, false, 0x80, set ? ALU_OR : ALU_AND,
             op_mem(JIT_T1, offsetof(struct vcpu_state, rflags) + DF_BYTE));
     emit8(&t->e, (u8)(set ? DF_BIT : ~DF_BIT));

@@ -251,25 +251,16 @@ static void make_refill(struct emit *e, const void *function)
    put aside. */
 static void move_vectors(struct emit *e, enum jit_vectors kind, bool store)
 {
-    const u8 opcode[] = {0x0f, store ? 0x11 : 0x10}; /* MOVUPS */
-
     for (unsigned n = 0; n < 16 && kind != JIT_NO_VECTORS; n++)
-        if (kind == JIT_WIDE_VECTORS)
-            emit_vex(e, 1, 0, false, true, 0, opcode[1], n,
-                     op_gs(offsetof(struct jit_vcpu, vectors) + n * 32));
-        else
-            emit_modrm(e, NULL, 0, false, false, opcode, 2, n,
-                       op_gs(offsetof(struct jit_vcpu, vectors) + n * 32));
+        e_movups(e, n, kind == JIT_WIDE_VECTORS, store, op_gs(offsetof(struct jit_vcpu, vectors) + n * 32));
 }
 static void make_walk(struct emit *e, enum jit_vectors kind)
 {
-    static const u8 vzeroupper[] = {0xc5, 0xf8, 0x77};
-
     push_caller_saved(e);
     e_alu_imm(e, true, ALU_SUB, op_reg(H_RSP), 8);
     move_vectors(e, kind, true);
     if (kind == JIT_WIDE_VECTORS)
-        emit_bytes(e, vzeroupper, sizeof(vzeroupper));
+        e_vzeroupper(e);
     e_mov(e, H_RDI, VCPU(self));
     e_mov(e, H_RSI, VCPU(walk_lin));
     e_mov_rr(e, H_RDX, JIT_T0);

@@ -15,11 +15,6 @@ enum {
     PKE_BIT = CR4_PKE >> 16
 };
 
-static void load_state(struct translation *t)
-{
-    e_mov(&t->e, JIT_T1, INTERP(state));
-}
-
 /* TEST, OR or AND of a byte in memory with an immediate. */
 static void byte_op(struct translation *t, u8 opcode, unsigned digit, struct operand to, u8 imm)
 {
@@ -44,7 +39,7 @@ static void need_privilege(struct translation *t)
 bool jit_cli(struct translation *t)
 {
     need_privilege(t);
-    load_state(t);
+    jit_load_state(t);
     byte_op(t, 0x80, ALU_AND, byte_of(STATE(rflags), IF_BYTE), (u8)~IF_BIT);
     emit_op(&t->e, false, 0xc7, 0, INTERP(kick_mask));
     emit32(&t->e, ~(u32)KICK_INTERRUPT);
@@ -61,7 +56,7 @@ bool jit_sti(struct translation *t)
     e_mov(&t->e, JIT_T0, INTERP(kick));
     e_alu_imm(&t->e, false, ALU_CMP, op_mem(JIT_T0, 0), 0);
     jit_bail_if(t, CC_NE);
-    load_state(t);
+    jit_load_state(t);
     byte_op(t, 0x80, ALU_OR, byte_of(STATE(rflags), IF_BYTE), IF_BIT);
     emit_op(&t->e, false, 0xc7, 0, INTERP(kick_mask));
     emit32(&t->e, UINT32_MAX);
@@ -81,7 +76,7 @@ bool jit_stac(struct translation *t)
     jit_release_vectors(t);
     need_privilege(t);
     jit_find_other_mode(t, number);
-    load_state(t);
+    jit_load_state(t);
     byte_op(t, 0x80, set ? ALU_OR : ALU_AND, byte_of(STATE(rflags), AC_BYTE), (u8)(set ? AC_BIT : ~AC_BIT));
     emit_op(e, false, 0xc7, 0, INTERP(mode));
     emit32(e, mode);
@@ -97,7 +92,7 @@ bool jit_swapgs(struct translation *t)
     struct operand now = op_gs(offsetof(struct jit_vcpu, interp.seg_base) + SEG_GS * 8);
 
     need_privilege(t);
-    load_state(t);
+    jit_load_state(t);
     e_mov(&t->e, JIT_T0, STATE(kernel_gs_base));
     e_store(&t->e, now, JIT_T0);
     e_mov(&t->e, JIT_T0, STATE(seg[SEG_GS].base));
@@ -110,7 +105,7 @@ bool jit_swapgs(struct translation *t)
 bool jit_rdpkru(struct translation *t)
 {
     jit_clobber_flags(t);
-    load_state(t);
+    jit_load_state(t);
     byte_op(t, 0xf6, 0, byte_of(STATE(cr4), PKE_BYTE), PKE_BIT);
     jit_bail_if(t, CC_E);
     emit_op(&t->e, false, 0x85, jit_host[RCX], op_reg(jit_host[RCX]));
@@ -130,7 +125,7 @@ bool jit_stmxcsr(struct translation *t)
     emit_modrm(&t->e, NULL, 0, false, false, stmxcsr, 2, 3, scratch);
     e_mov32(&t->e, JIT_T0, scratch);
     e_alu_imm(&t->e, false, ALU_AND, op_reg(JIT_T0), MXCSR_FLAGS);
-    load_state(t);
+    jit_load_state(t);
     e_alu(&t->e, false, ALU_OR, JIT_T0, STATE(mxcsr));
     emit_op(&t->e, false, 0x89, JIT_T0, STATE(mxcsr));
     to = jit_memory_operand_single(t, 4, true, JIT_ANY_PLACE);
@@ -155,7 +150,7 @@ bool jit_pushf(struct translation *t)
     emit8(&t->e, OF_SHIFT);
     emit_modrm(&t->e, NULL, 0, false, false, movzx, 2, JIT_T0, byte_of(flags, 1));
     e_alu(&t->e, false, ALU_OR, JIT_T0, op_reg(JIT_T1));
-    load_state(t);
+    jit_load_state(t);
     e_mov(&t->e, JIT_T1, STATE(rflags));
     e_alu_imm(&t->e, true, ALU_AND, op_reg(JIT_T1), (i32) ~(u32)(FLAGS_ARITH | FLAG_RF | FLAG_VM));
     e_alu(&t->e, true, ALU_OR, JIT_T0, op_reg(JIT_T1));

@@ -134,6 +134,11 @@ void jit_bail_if(struct translation *t, unsigned cc);
 /* Something behind the block for the jump at `place`. */
 void jit_add_fix(struct translation *t, enum fix_kind kind, u8 *place, struct fix f);
 void jit_save_flags(struct translation *t);
+/* The address of the vcpu_state to R15. */
+static inline void jit_load_state(struct translation *t)
+{
+    e_mov(&t->e, JIT_T1, INTERP(state));
+}
 /* The operand of a guest register that is kept in memory. */
 struct operand jit_memory_register(unsigned guest);
 

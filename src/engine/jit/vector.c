@@ -18,34 +18,20 @@ static struct operand vector_home(unsigned n)
                   (i32)(offsetof(struct vcpu_state, vec) + n * sizeof(((struct vcpu_state *)0)->vec[0])));
 }
 
-static void load_state(struct translation *t)
-{
-    e_mov(&t->e, JIT_T1, op_gs(offsetof(struct jit_vcpu, interp.state)));
-}
-
-/* MOVUPS, or VMOVUPS of 32 bytes, between register `n` and its home. */
 static void move_vector(struct translation *t, unsigned n, bool wide, bool store)
 {
-    const u8 opcode[] = {0x0f, store ? 0x11 : 0x10};
-
-    if (wide)
-        emit_vex(&t->e, 1, 0, false, true, 0, opcode[1], n, vector_home(n));
-    else
-        emit_modrm(&t->e, NULL, 0, false, false, opcode, 2, n, vector_home(n));
+    e_movups(&t->e, n, wide, store, vector_home(n));
 }
 
 void jit_store_vectors(struct translation *t, u16 dirty, u16 wide, bool used_wide)
 {
     if (dirty)
-        load_state(t);
+        jit_load_state(t);
     for (unsigned n = 0; n < 16; n++)
         if (dirty >> n & 1)
             move_vector(t, n, wide >> n & 1, true);
-    if (used_wide) { /* so that the program's own SSE code does not drag the upper halves along: VZEROUPPER */
-        static const u8 vzeroupper[] = {0xc5, 0xf8, 0x77};
-
-        emit_bytes(&t->e, vzeroupper, sizeof(vzeroupper));
-    }
+    if (used_wide) /* so that the program's own SSE code does not drag the upper halves along: VZEROUPPER */
+        e_vzeroupper(&t->e);
 }
 
 void jit_release_vectors(struct translation *t)
@@ -61,7 +47,7 @@ static void hold(struct translation *t, unsigned n, bool wide)
 
     if ((t->held.vec & bit) && (!wide || (t->held.vec_wide & bit)))
         return;
-    load_state(t);
+    jit_load_state(t);
     if (t->held.vec_dirty & bit)
         move_vector(t, n, false, true);
     move_vector(t, n, wide, false);
@@ -183,7 +169,7 @@ bool jit_vzero(struct translation *t)
     bool all = t->insn.vex_l;
 
     jit_release_vectors(t);
-    load_state(t);
+    jit_load_state(t);
     emit_bytes(&t->e, xorps, sizeof(xorps));
     for (unsigned n = 0; n < (jit_code32(t) ? 8 : 16); n++)
         for (i32 half = all ? 0 : 16; half < 32; half += 16) {
